@@ -1,0 +1,161 @@
+"""What decoding remembers. The caller owns it; modules read and write it, and keep nothing themselves.
+
+B batch, G key/value heads, S places, E head width. A cache is made for the longest sequence at once. A *growing* cache
+knows its length as a Python number and shows only what is filled: fastest when run as it stands. A *static* cache knows
+it as a tensor and always shows all places, with the rest masked: every step then has the same shapes, so that it can be
+compiled and exported.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from patchword.sequence import SequenceInfo
+
+
+class LayerCache(Protocol):
+    """What one attention layer remembers; its mechanism decides what that is."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep (and repeat) these rows of the batch; int [new B]."""
+        ...
+
+
+class KeyValueCache:
+    """Keys and values of one layer, [B, G, S, E] each."""
+
+    def __init__(self, batch: int, num_kv_heads: int, max_len: int, head_dim: int, like: Tensor) -> None:
+        shape = (batch, num_kv_heads, max_len, head_dim)
+        self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
+        self.filled = max_len  # places that hold something, where that is known without asking the device
+
+    def write(self, k: Tensor, v: Tensor, start: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Put new keys and values [B, G, T, E] at places `start` ...; returns all that can be looked at."""
+        if isinstance(start, int):
+            self.filled = end = start + k.shape[2]
+            self.k[:, :, start:end] = k
+            self.v[:, :, start:end] = v
+            return self.k[:, :, :end], self.v[:, :, :end]
+        places = start + torch.arange(k.shape[2], device=k.device)
+        self.k.index_copy_(2, places, k.to(self.k.dtype))
+        self.v.index_copy_(2, places, v.to(self.v.dtype))
+        return self.k, self.v
+
+    def select(self, rows: Tensor) -> None:
+        """Keep (and repeat) these rows of the batch; int [new B]."""
+        self.k, self.v = self._select(self.k, rows), self._select(self.v, rows)
+
+    def _select(self, old: Tensor, rows: Tensor) -> Tensor:
+        held = old[:, :, : self.filled].index_select(0, rows)
+        if len(rows) != len(old):
+            old = old.new_zeros((len(rows), *old.shape[1:]))
+        old[:, :, : self.filled] = held  # only what is filled is worth copying, at every step of a beam search
+        return old
+
+
+class MemoryCache:
+    """Keys and values of a memory, projected when it is first looked at.
+
+    Its batch may be a divisor of the queries': beams of one sample share one memory, so rows are never reordered.
+    """
+
+    def __init__(self) -> None:
+        self.k: Tensor | None = None
+        self.v: Tensor | None = None
+
+    def select(self, rows: Tensor) -> None:
+        """Nothing to do: beams of one sample look at the same memory."""
+
+
+class BlockCache:
+    """What one block remembers: its look at itself, and its look at a memory."""
+
+    def __init__(self, own: LayerCache | None, memory: MemoryCache | None) -> None:
+        self.own, self.memory = own, memory
+
+    def select(self, rows: Tensor) -> None:
+        """Keep (and repeat) these rows of the batch; int [new B]."""
+        if self.own is not None:
+            self.own.select(rows)
+
+
+class StackCache:
+    """What a stack remembers: a cache for each block, and the facts about the tokens in them, kept once."""
+
+    def __init__(self, blocks: list[BlockCache], batch: int, max_len: int, static: bool, device: torch.device) -> None:
+        self.blocks, self.max_len, self.static = blocks, max_len, static
+        self.length: int | Tensor = torch.zeros((), dtype=torch.long, device=device) if static else 0
+        self._valid: Tensor | None = None
+        self._order: Tensor | None = None
+        if static:  # facts must have their final shape from the first step on
+            self._valid = torch.zeros(batch, max_len, dtype=torch.bool, device=device)
+            self._order = torch.arange(max_len, device=device).expand(batch, -1).clone()
+
+    def extend(self, info: SequenceInfo, batch: int, num_tokens: int, device: torch.device) -> Extended:
+        """Take in the facts of the next tokens; `pos` and `order` go on where they ended unless given.
+
+        Raises:
+            ValueError: more tokens than the cache was made for, or packed documents.
+        """
+        if info.segment is not None:
+            raise ValueError("a cache holds one document a row: packed documents cannot be decoded step by step")
+        start = self.length
+        if isinstance(start, int) and start + num_tokens > self.max_len:
+            raise ValueError(f"the cache was made for {self.max_len} tokens, {start + num_tokens} are needed")
+        places = start + torch.arange(num_tokens, device=device)
+        pos = info.pos if info.pos is not None else self._positions(info.valid, places)
+        self._remember(info, batch, places)
+        self.length = start + num_tokens
+        end = self.max_len if self.static else self.length
+        assert isinstance(end, int)
+        valid = None if self._valid is None else self._valid[:, :end]
+        order = None if self._order is None else self._order[:, :end]
+        own_order = info.order if info.order is not None or order is None else places[None]
+        return Extended(SequenceInfo(info.valid, pos, own_order), SequenceInfo(valid, None, order), start, end)
+
+    def _positions(self, valid: Tensor | None, places: Tensor) -> Tensor:
+        """Place among the real tokens of each row, counting those already here; int [1 or B, T]."""
+        if self._valid is None and valid is None:
+            return places[None]
+        before = 0 if self._valid is None else (self._valid * self._filled(places)).sum(-1, keepdim=True)
+        if self._valid is None:
+            before = self.length
+        return before + (
+            torch.arange(len(places), device=places.device)[None] if valid is None else valid.long().cumsum(-1) - 1
+        ).clamp_min(0)
+
+    def _filled(self, places: Tensor) -> Tensor:
+        return torch.arange(self.max_len, device=places.device) < places[0]
+
+    def _remember(self, info: SequenceInfo, batch: int, places: Tensor) -> None:
+        if info.valid is not None and self._valid is None:
+            self._valid = torch.ones(batch, self.max_len, dtype=torch.bool, device=places.device)
+        if info.order is not None and self._order is None:
+            self._order = torch.arange(self.max_len, device=places.device).expand(batch, -1).clone()
+        if self._valid is not None:
+            valid = info.valid if info.valid is not None else torch.ones_like(places, dtype=torch.bool)[None]
+            self._valid.index_copy_(1, places, valid.expand(self._valid.shape[0], -1))
+        if self._order is not None:
+            order = info.order if info.order is not None else places[None]
+            self._order.index_copy_(1, places, order.expand(self._order.shape[0], -1))
+
+    def select(self, rows: Tensor) -> None:
+        """Keep (and repeat) these rows of the batch, in all layers; int [new B]."""
+        for block in self.blocks:
+            block.select(rows)
+        if self._valid is not None:
+            self._valid = self._valid.index_select(0, rows)
+        if self._order is not None:
+            self._order = self._order.index_select(0, rows)
+
+
+class Extended:
+    """What a step needs to know: the facts of its tokens, of all keys, and where its tokens start among them."""
+
+    __slots__ = ("end", "keys", "queries", "start")
+
+    def __init__(self, queries: SequenceInfo, keys: SequenceInfo, start: int | Tensor, end: int) -> None:
+        self.queries, self.keys, self.start, self.end = queries, keys, start, end

@@ -1,0 +1,186 @@
+"""Choices for data: where samples come from, how pictures and text are prepared, how batches are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from patchword.config.core import Config
+from patchword.config.errors import Problem
+from patchword.config.parts import Count, Positive, Share
+
+
+class ColumnsConfig(Config):
+    """Which column of the table holds what."""
+
+    image: str | None = None
+    """The picture's path; null: a column named image, image_path, file_name, filename, path or file."""
+    caption: str | None = None
+    """The caption, or a list of them; null: a column named caption, captions, text or sentence."""
+    split: str | None = None
+    """The split's name; null: a column named split, where there is one."""
+
+
+class SplitsConfig(Config):
+    """Which pictures are for training and which are not; always whole pictures with all their captions."""
+
+    lists: dict[str, str] = field(default_factory=dict)
+    """A file of picture names a split, relative to the source: {train: train.txt, val: dev.txt}."""
+    val: Share = 0.1
+    """Share of pictures for validation, where neither a list nor a column says."""
+    test: Share = 0.0
+    """Share of pictures for testing, where neither a list nor a column says."""
+    seed: Count = 0
+    """Seed of that choice."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Shares that leave nothing to train on."""
+        if self.val + self.test >= 1:
+            yield Problem("val", f"val {self.val} and test {self.test} leave nothing to train on")
+
+
+class AugmentConfig(Config):
+    """Random changes to training pictures, each drawn from (seed, epoch, index) alone."""
+
+    crop: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Least share of the area that a random crop keeps; 1: no crop."""
+    ratio: Annotated[float, Ge(1)] = 1.0
+    """Most that the crop's aspect ratio is stretched or squeezed."""
+    flip: Share = 0.0
+    """Chance of a mirror image (wrong for captions that say left and right)."""
+    brightness: Share = 0.0
+    """Most that brightness changes, as a share."""
+    contrast: Share = 0.0
+    """Most that contrast changes, as a share."""
+    saturation: Share = 0.0
+    """Most that saturation changes, as a share."""
+    shift: Share = 0.0
+    """Most that the picture moves along each side, as a share of it; edges repeat."""
+
+
+class ImageConfig(Config):
+    """How a file becomes pixels."""
+
+    height: Positive = 64
+    """Rows of the result, in pixels (with `fit`: at most)."""
+    width: Positive = 64
+    """Columns of the result, in pixels (with `fit`: at most)."""
+    resize: Literal["stretch", "crop", "pad", "fit"] = "crop"
+    """stretch: ignore the aspect ratio; crop: fill, cut the overhang; pad: fit inside, pad; fit: fit inside, keep the aspect ratio, pictures of a batch may differ."""
+    multiple: Positive = 8
+    """With `fit`, sides are rounded to a multiple of this (the patch size)."""
+    max_pixels: Positive = 50_000_000
+    """Files with more pixels are refused before they are decoded."""
+    cache: Literal["none", "memory", "disk"] = "none"
+    """Where decoded and resized pictures are kept (cropping augmentations need the resized whole)."""
+    augment: AugmentConfig = AugmentConfig()
+    """Random changes in training."""
+
+
+class TokenizerConfig(Config, family="tokenizer"):
+    """How text becomes token ids; trained on the training split only."""
+
+    lowercase: bool = True
+    """Whether text is lower-cased first."""
+
+
+class BytesTokenizerConfig(TokenizerConfig, kind="bytes"):
+    """One token a UTF-8 byte."""
+
+
+class CharactersTokenizerConfig(TokenizerConfig, kind="characters"):
+    """One token a character of the training split."""
+
+
+class BPETokenizerConfig(TokenizerConfig, kind="bpe"):
+    """Byte-pair encoding over bytes (Sennrich et al. 2016; GPT-2's byte alphabet)."""
+
+    vocab_size: Positive = 4096
+    """Most entries, special tokens and the 256 bytes included."""
+    min_frequency: Positive = 2
+    """A pair seen less often is not merged."""
+
+
+class WordPieceTokenizerConfig(TokenizerConfig, kind="wordpiece"):
+    """WordPiece (Schuster and Nakajima 2012), words split at blanks and punctuation."""
+
+    vocab_size: Positive = 4096
+    """Most entries, special tokens included."""
+    min_frequency: Positive = 2
+    """A piece seen less often is not made."""
+
+
+class WordsTokenizerConfig(TokenizerConfig, kind="words"):
+    """Whole words, split at blanks and punctuation; rare ones become the unknown token."""
+
+    vocab_size: Positive = 4096
+    """Most entries, special tokens included."""
+    min_frequency: Positive = 2
+    """A word seen less often is unknown."""
+
+
+class BatchConfig(Config):
+    """How samples are put together."""
+
+    size: Positive = 64
+    """Most samples in a batch."""
+    max_tokens: Positive | None = None
+    """Most text tokens in a batch, padding included; null: no limit."""
+    bucket: Count = 32
+    """Batches are made of samples of like length, from this many batches at a time; 0: in random order."""
+
+
+class BadSamplesConfig(Config):
+    """What happens when a sample cannot be read."""
+
+    policy: Literal["skip", "fatal"] = "skip"
+    """skip: count it, say which, leave it out of its batch; fatal: stop."""
+    max_share: Share = 0.01
+    """With `skip`, training stops once more than this share of the samples read was bad."""
+
+
+class ScenesConfig(Config):
+    """The embedded data set."""
+
+    seed: Count = 0
+    """Another seed is another world of pictures."""
+    max_objects: Annotated[int, Ge(1), Le(4)] = 4
+    """Most objects in a picture."""
+    language: Literal["en", "de"] = "en"
+    """Language of the captions."""
+    train: Positive = 20_000
+    """Pictures in the training split."""
+    val: Positive = 500
+    """Pictures in the validation split."""
+    test: Positive = 1_000
+    """Pictures in the test split, and in `novel`, whose combinations of shape and colour are never seen in training."""
+
+
+class DataConfig(Config):
+    """Where samples come from and how they are prepared."""
+
+    source: str = "scenes"
+    """A folder, a tar or zip, or a table file; `scenes` is the embedded data set."""
+    table: str | None = None
+    """The table of captions inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there."""
+    images: str | None = None
+    """The folder, tar or zip of pictures inside the source; null: the one that is there."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which column of the table holds what."""
+    splits: SplitsConfig = SplitsConfig()
+    """Which pictures are for training and which are not."""
+    image: ImageConfig = ImageConfig()
+    """How a file becomes pixels."""
+    tokenizer: TokenizerConfig = BPETokenizerConfig()
+    """How text becomes token ids."""
+    batch: BatchConfig = BatchConfig()
+    """How samples are put together."""
+    workers: Count = 0
+    """Processes that prepare batches; 0: none but the training process."""
+    bad_samples: BadSamplesConfig = BadSamplesConfig()
+    """What happens when a sample cannot be read."""
+    scenes: ScenesConfig = ScenesConfig()
+    """The embedded data set, where it is the source."""

@@ -1,0 +1,252 @@
+"""Choices for a whole model: towers, fusion, trunk, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from annotated_types import Gt
+
+from patchword.config.core import Config
+from patchword.config.errors import Problem, unknown
+from patchword.config.parts import (
+    Dropout,
+    InitConfig,
+    NormalInitConfig,
+    Positive,
+    PositiveFloat,
+    StackConfig,
+)
+
+Side = tuple[Positive, Positive]
+
+# ------------------------------------------------------------------ towers
+
+
+class TowerConfig(StackConfig, family="tower"):
+    """One modality: what its input is, and the stack that reads it (depth 0: none)."""
+
+    embed_dropout: Dropout = 0.0
+    """Share of the embedded input that is zeroed in training."""
+
+
+class TextTowerConfig(TowerConfig, kind="text"):
+    """Token ids to vectors."""
+
+    vocab_size: Positive | None = None
+    """Rows of the embedding table (V); null: as many as the tokenizer has."""
+    max_len: Positive = 64
+    """The longest text, in tokens."""
+    embed_scale: bool = False
+    """Whether embeddings are multiplied by sqrt(dim), as in Vaswani et al. 2017."""
+
+
+class ImageTowerConfig(TowerConfig, kind="image"):
+    """Pictures, cut into patches, to vectors (Dosovitskiy et al. 2020); any size and aspect ratio."""
+
+    image_size: Side = (64, 64)
+    """Height and width that learned positions and cost estimates are made for, in pixels."""
+    patch_size: Side = (8, 8)
+    """Height and width of a patch, in pixels."""
+    channels: Positive = 3
+    """Colour channels."""
+    cls_token: bool = False
+    """Whether a learned token stands before the patches."""
+    embed_norm: bool = False
+    """Whether a norm follows the patch map."""
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Subtracted from pixels in 0..1, one a channel."""
+    std: tuple[Annotated[float, Gt(0)], ...] = (0.5, 0.5, 0.5)
+    """Divides pixels after the mean is subtracted, one a channel."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Also sizes that are not whole patches, and statistics for another number of channels."""
+        yield from super().problems()
+        for side, patch in zip(self.image_size, self.patch_size, strict=True):
+            if side % patch:
+                yield Problem(
+                    "image_size",
+                    f"{list(self.image_size)} is not a whole number of patches of {list(self.patch_size)}",
+                )
+                break
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != self.channels:
+                yield Problem(name, f"has {len(getattr(self, name))} values for {self.channels} channels")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches of a picture of `image_size`."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+
+# ------------------------------------------------------------------ fusion
+
+
+class FusionConfig(Config, family="fusion"):
+    """How the towers' tokens meet."""
+
+    reader: str = "text"
+    """The tower whose tokens the trunk continues; the others are what it reads."""
+    projector: Literal["linear", "mlp"] | None = None
+    """Map from each other tower's width to the trunk's; null: linear where the widths differ, else nothing."""
+
+
+class CrossFusionConfig(FusionConfig, kind="cross"):
+    """The trunk reads the other towers as a memory, through its cross-attention."""
+
+
+class PrefixFusionConfig(FusionConfig, kind="prefix"):
+    """The other towers' tokens stand before the reader's and see one another, also in a causal trunk."""
+
+
+class JointFusionConfig(FusionConfig, kind="joint"):
+    """All tokens in one sequence, the reader's last; in a causal trunk each sees only what stands before it."""
+
+
+# ------------------------------------------------------------------ pooling and heads
+
+
+class PoolConfig(Config, family="pooling"):
+    """How a sequence becomes one vector."""
+
+
+class MeanPoolConfig(PoolConfig, kind="mean"):
+    """The mean over the real tokens."""
+
+
+class FirstPoolConfig(PoolConfig, kind="first"):
+    """The first real token (a cls token, where there is one)."""
+
+
+class LastPoolConfig(PoolConfig, kind="last"):
+    """The last real token."""
+
+
+class AttentionPoolConfig(PoolConfig, kind="attention"):
+    """A learned query looks at the tokens (Lee et al. 2019)."""
+
+    num_heads: Positive = 4
+    """Heads of that attention."""
+
+
+class HeadConfig(Config, family="head"):
+    """What is read off the tokens."""
+
+    source: str = "trunk"
+    """Whose tokens: `trunk`, or a tower's name."""
+
+
+class LanguageHeadConfig(HeadConfig, kind="language"):
+    """A score for each vocabulary entry at each token."""
+
+    text: str = "text"
+    """The text tower whose vocabulary this is."""
+    tied: bool = True
+    """Whether the map is that tower's embedding table (Press and Wolf 2017)."""
+    bias: bool = False
+    """Whether the map has an offset."""
+
+
+class LabelHeadConfig(HeadConfig, kind="label"):
+    """A score for each class."""
+
+    num_classes: Positive = 2
+    """Number of classes."""
+    pool: PoolConfig = MeanPoolConfig()
+    """How the tokens become one vector."""
+
+
+class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
+    """One vector for a whole sequence."""
+
+    out_dim: Positive = 128
+    """Width of that vector."""
+    pool: PoolConfig = MeanPoolConfig()
+    """How the tokens become one vector."""
+    normalize: bool = True
+    """Whether its length is 1."""
+
+
+# ------------------------------------------------------------------ the model
+
+
+class ModelConfig(Config):
+    """Towers, how they meet, the trunk that reads the result, and the heads."""
+
+    shorthand = "towers"
+
+    towers: dict[str, TowerConfig]
+    """One a modality, by name."""
+    fusion: FusionConfig | None = None
+    """How the towers' tokens meet; null: they do not."""
+    trunk: StackConfig | None = None
+    """The stack that reads the fused tokens; null: none."""
+    heads: dict[str, HeadConfig]
+    """What the model gives, by name."""
+    init: InitConfig = NormalInitConfig()
+    """How weights start."""
+    embed_std: PositiveFloat | None = None
+    """Standard deviation that embedding tables start with; null: as `init` says."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Names that do not exist, and parts that do not fit one another."""
+        if not self.towers:
+            yield Problem("towers", "is empty: a model needs at least one tower")
+            return
+        yield from self._fusion_problems()
+        for name, head in self.heads.items():
+            yield from self._head_problems(name, head)
+
+    def _fusion_problems(self) -> Iterator[Problem]:
+        fusion, trunk = self.fusion, self.trunk
+        if fusion is not None and fusion.reader not in self.towers:
+            yield Problem("fusion.reader", unknown("tower", fusion.reader, self.towers))
+            return
+        if trunk is not None and fusion is None:
+            yield Problem(
+                "trunk", f"has nothing to read: choose a fusion ({', '.join(sorted(FusionConfig.kinds))})"
+            )
+        looks = trunk is not None and trunk.cross_attention is not None
+        if isinstance(fusion, CrossFusionConfig) and not looks:
+            yield Problem(
+                "trunk.cross_attention",
+                "is needed by cross fusion: the trunk has no way to look at the other towers",
+            )
+        if looks and fusion is not None and not isinstance(fusion, CrossFusionConfig):
+            yield Problem(
+                "trunk.cross_attention",
+                f"has nothing to look at: {fusion.kind} fusion gives no memory (cross fusion does)",
+            )
+        if fusion is not None and trunk is not None and self.towers[fusion.reader].dim != trunk.dim:
+            yield Problem(
+                "trunk.dim",
+                f"{trunk.dim} differs from that of the tower it continues ({fusion.reader}: {self.towers[fusion.reader].dim})",
+            )
+
+    def _head_problems(self, name: str, head: HeadConfig) -> Iterator[Problem]:
+        where, sources = f"heads.{name}", [*self.towers, *(["trunk"] if self.trunk is not None else [])]
+        if head.source not in sources:
+            yield Problem(f"{where}.source", unknown("source", head.source, sources))
+            return
+        dim = self.source_dim(head)
+        if isinstance(head, LanguageHeadConfig):
+            texts = {n: t for n, t in self.towers.items() if isinstance(t, TextTowerConfig)}
+            if head.text not in texts:
+                yield Problem(f"{where}.text", unknown("text tower", head.text, texts))
+            elif head.tied and texts[head.text].dim != dim:
+                yield Problem(
+                    f"{where}.tied",
+                    f"the table of {head.text} is {texts[head.text].dim} wide, its tokens {dim}",
+                )
+        pool = getattr(head, "pool", None)
+        if isinstance(pool, AttentionPoolConfig) and dim % pool.num_heads:
+            yield Problem(
+                f"{where}.pool.num_heads", f"dim {dim} is not divisible by num_heads {pool.num_heads}"
+            )
+
+    def source_dim(self, head: HeadConfig) -> int:
+        """Width of the tokens that a head reads."""
+        if head.source == "trunk":
+            assert self.trunk is not None
+            return self.trunk.dim
+        return self.towers[head.source].dim

@@ -1,0 +1,1 @@
+"""Whole models. Nothing is imported here: presets and `show` answer without torch."""

@@ -1,0 +1,163 @@
+"""The one model: towers -> fusion -> trunk -> heads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from patchword.cache import StackCache
+from patchword.config import LanguageHeadConfig, ModelConfig, implements, unknown
+from patchword.models.output import ModelOutput
+from patchword.models.tower import TextTower, Tower
+from patchword.nn import Stack
+from patchword.nn.fusion import Fused
+from patchword.nn.init import initialise
+from patchword.nn.positions import Places
+from patchword.sequence import SequenceInfo, Tokens
+
+
+class DecodeState:
+    """What step-by-step decoding holds: what was read once, and the caches of what continues."""
+
+    def __init__(self, parts: dict[str, Tokens], reader: StackCache, trunk: StackCache) -> None:
+        self.parts, self.reader, self.trunk = parts, reader, trunk
+        self.memory: Tokens | None = None
+        self.started = False
+
+    def select(self, rows: Tensor) -> None:
+        """Keep (and repeat) these rows of the batch; int [new B]. The memory is shared by the beams of a sample."""
+        self.reader.select(rows)
+        self.trunk.select(rows)
+
+
+@implements(ModelConfig)
+class Model(nn.Module):
+    """Any topology of the family, as its configuration says.
+
+        image ─► tower ─┐
+                        ├─► fusion ─► trunk ─► head(s)
+        text  ─► tower ─┘
+
+    Any subset of the towers may be without input: its tower then gives no tokens, and its weights no gradient but zero.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.towers = nn.ModuleDict({name: tower.build() for name, tower in config.towers.items()})
+        dims = {name: tower.dim for name, tower in config.towers.items()}
+        self.fusion, self.trunk = None, None
+        if config.fusion is not None:
+            dim = config.trunk.dim if config.trunk is not None else dims[config.fusion.reader]
+            self.fusion = config.fusion.build(dims, dim)
+            self.trunk = Stack(config.trunk, Places(), dim) if config.trunk is not None else None
+        self.heads = nn.ModuleDict({name: self._head(name) for name in config.heads})
+        initialise(self, config.init, config.embed_std)
+
+    def _head(self, name: str) -> nn.Module:
+        head = self.config.heads[name]
+        dim = self.config.source_dim(head)
+        if isinstance(head, LanguageHeadConfig):
+            return head.build(dim, cast(TextTower, self.towers[head.text]).embedding.table)
+        return head.build(dim)
+
+    def forward(self, inputs: Mapping[str, Any], heads: Collection[str] | None = None) -> ModelOutput:
+        """Inputs by tower name (`TextInput`, `ImageInput`, or a bare tensor: ids [B, T], pixels [B, C, h, w]).
+
+        Args:
+            inputs: what each tower reads; a tower that is not named has no input.
+            heads: which heads to read off; None: all.
+
+        Raises:
+            ValueError: an input for a tower that does not exist, or no input at all.
+        """
+        parts = self.encode(inputs)
+        if self.fusion is None:
+            return self._read(None, parts, heads)
+        fused = self.fusion(parts)
+        return self._read(self._continue(fused, None), parts, heads)
+
+    def encode(self, inputs: Mapping[str, Any], skip: str | None = None) -> dict[str, Tokens]:
+        """Every tower's tokens, but that of `skip`."""
+        for name in inputs:
+            if name not in self.towers:
+                raise ValueError(unknown("tower", name, self.towers))
+        if not inputs:
+            raise ValueError(f"no input: give at least one of {', '.join(self.towers)}")
+        batch = len(_tensor(next(iter(inputs.values()))))
+        parts = {}
+        for name, tower in self.towers.items():
+            if name != skip:
+                parts[name] = tower(inputs[name] if name in inputs else cast(Tower, tower).embedding.empty(batch))
+        return parts
+
+    def _continue(self, fused: Fused, cache: StackCache | None) -> Tokens:
+        tokens = fused.tokens
+        x = tokens.x if self.trunk is None else self.trunk(tokens, fused.memory, cache)
+        valid = None if tokens.info.valid is None else tokens.info.valid[:, fused.start :]
+        return Tokens(x[:, fused.start :], SequenceInfo(valid=valid))
+
+    def _read(self, trunk: Tokens | None, parts: dict[str, Tokens], heads: Collection[str] | None) -> ModelOutput:
+        wanted = self.heads.keys() if heads is None else heads
+        out = {}
+        for name in wanted:
+            source = self.config.heads[name].source
+            tokens = trunk if source == "trunk" else parts[source]
+            out[name] = self.heads[name](tokens)
+        return ModelOutput(trunk, parts, out)
+
+    # -------------------------------------------------------------- step by step
+
+    def begin(self, inputs: Mapping[str, Any], max_len: int, static: bool = False) -> DecodeState:
+        """Read everything but the text once; at most `max_len` text tokens then follow through `step`.
+
+        Args:
+            inputs: what the other towers read; without any, `batch` rows of nothing.
+            max_len: most text tokens a row.
+            static: whether every step has the same shapes, so that it can be compiled and exported.
+        """
+        assert self.fusion is not None
+        assert self.trunk is not None
+        reader = cast(Tower, self.towers[self.fusion.reader])
+        parts = self.encode(inputs, skip=self.fusion.reader)
+        batch = len(_tensor(next(iter(inputs.values()))))
+        like = next(self.trunk.parameters())
+        prefix = 0 if self.trunk.config.cross_attention is not None else sum(t.x.shape[1] for t in parts.values())
+        trunk = self.trunk.new_cache(batch, prefix + max_len, like, static)
+        return DecodeState(parts, reader.new_cache(batch, max_len, like, static), trunk)
+
+    def step(self, text: Any, state: DecodeState, head: str) -> Tensor:
+        """Scores after the last of these text tokens; `TextInput` or ids [B, T] -> [B, V]. `state` moves on."""
+        assert self.fusion is not None
+        tokens = self.towers[self.fusion.reader](text, state.reader)
+        if not state.started:
+            fused = self.fusion({**state.parts, self.fusion.reader: tokens})
+            state.memory, state.started = fused.memory, True
+        else:
+            fused = Fused(Tokens(tokens.x, SequenceInfo(valid=tokens.info.valid)), state.memory)
+        out = self._continue(fused, state.trunk)
+        return self.heads[head](Tokens(out.x[:, -1:]))[:, 0]
+
+
+def _tensor(raw: Any) -> Tensor:
+    return raw if isinstance(raw, Tensor) else raw[0]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that a model learns; tied ones count once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+@torch.no_grad()
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """Names of parameters that are another's under a second name: {second: first}."""
+    first: dict[int, str] = {}
+    tied = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) in first:
+            tied[name] = first[id(parameter)]
+        first.setdefault(id(parameter), name)
+    return tied

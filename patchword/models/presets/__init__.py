@@ -1,0 +1,75 @@
+"""Named configurations: functions that return a `RunConfig`. A variant of one takes two lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from patchword.config import RunConfig, UserError, override, read_file, unknown
+from patchword.models.presets import captioner
+
+PRESETS: dict[str, Callable[[], RunConfig]] = {
+    "captioner-tiny": captioner.tiny,
+    "captioner-small": captioner.small,
+    "captioner-base": captioner.base,
+    "captioner-prefix-small": captioner.prefix_small,
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The configuration of that name.
+
+    Raises:
+        UserError: there is none; with the nearest spelling.
+    """
+    if name not in PRESETS:
+        raise UserError(unknown("preset", name, PRESETS))
+    return PRESETS[name]()
+
+
+def summary(name: str) -> str:
+    """One line about a preset."""
+    return " ".join((PRESETS[name].__doc__ or "").split("\n\n")[0].split())
+
+
+def load_config(
+    spec: str | Path | Mapping[str, Any] | RunConfig, changes: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """A configuration from a preset's name, a file, plain data or itself, with dotted changes over it.
+
+    A file or mapping may name a `preset` and hold only what differs from it.
+
+    Raises:
+        UserError: naming everything that is wrong.
+    """
+    source = "configuration"
+    if isinstance(spec, RunConfig):
+        config = spec
+    elif isinstance(spec, Mapping):
+        config = _from_data(dict(spec), source)
+    elif str(spec) in PRESETS:
+        source = f"preset {spec}"
+        config = preset(str(spec))
+    elif Path(spec).suffix in (".yaml", ".yml", ".json") or Path(spec).exists():
+        source = str(spec)
+        config = _from_data(read_file(spec), source)
+    else:
+        raise UserError(unknown("preset", str(spec), PRESETS) + "; or name a .yaml or .json file")
+    return override(config, changes, f"{source} with overrides") if changes else config
+
+
+def _from_data(data: dict[str, Any], source: str) -> RunConfig:
+    if "preset" not in data:
+        return RunConfig.from_dict(data, source)
+    base = preset(data.pop("preset"))
+    return override(base, dict(_flatten(data, "")), source)
+
+
+def _flatten(data: Mapping[str, Any], path: str) -> list[tuple[str, Any]]:
+    """Nested settings as dotted ones: a file over a preset is a list of overrides."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in data.items():
+        here = f"{path}.{key}" if path else str(key)
+        pairs += _flatten(value, here) if isinstance(value, Mapping) and value else [(here, value)]
+    return pairs

@@ -1,0 +1,52 @@
+"""One modality: an embedding and the stack that reads it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchword.cache import StackCache
+from patchword.config import ImageTowerConfig, TextTowerConfig, TowerConfig, implements
+from patchword.nn import PatchEmbedding, Stack, TextEmbedding
+from patchword.sequence import Tokens
+
+
+class Tower(nn.Module):
+    """Raw input -> tokens [B, T, D]. Without input it runs on no tokens, so that its weights stay in the graph."""
+
+    def __init__(self, config: TowerConfig, embedding: TextEmbedding | PatchEmbedding) -> None:
+        super().__init__()
+        self.config, self.embedding = config, embedding
+        self.stack = Stack(config, embedding.places)
+
+    def forward(self, raw: Any, cache: StackCache | None = None) -> Tokens:
+        """`TextInput`, `ImageInput` or a bare tensor -> tokens."""
+        tokens = self.embedding(raw)
+        x = F.dropout(tokens.x, self.config.embed_dropout, self.training)
+        return Tokens(self.stack(Tokens(x, tokens.info), cache=cache), tokens.info)
+
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> StackCache:
+        """What decoding remembers of this tower."""
+        return self.stack.new_cache(batch, max_len, like, static)
+
+
+@implements(TextTowerConfig)
+class TextTower(Tower):
+    """Token ids [B, T] -> tokens [B, T, D]."""
+
+    embedding: TextEmbedding
+
+    def __init__(self, config: TextTowerConfig) -> None:
+        super().__init__(config, TextEmbedding(config))
+
+
+@implements(ImageTowerConfig)
+class ImageTower(Tower):
+    """Pixels [B, C, height, width] -> tokens [B, N, D]."""
+
+    embedding: PatchEmbedding
+
+    def __init__(self, config: ImageTowerConfig) -> None:
+        super().__init__(config, PatchEmbedding(config))

@@ -1,0 +1,108 @@
+"""One attention layer: projections, grouped heads, positions and cache. The arithmetic is the mechanism's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from patchword.cache import LayerCache, MemoryCache
+from patchword.config import AttentionConfig
+from patchword.nn.positions import Rotation
+from patchword.sequence import Mask
+
+
+class View(NamedTuple):
+    """What an attention layer looks at, made once for all layers of a stack."""
+
+    mask: Mask
+    """Who may see whom."""
+    rotation: Rotation | None = None
+    """How queries and keys are turned."""
+    memory: Tensor | None = None
+    """The tokens that are looked at, [B', S, memory_dim]; None: the queries' own sequence. B' divides B."""
+
+
+class Attention(nn.Module):
+    """Tokens look at their own sequence, or at a memory.
+
+    Args:
+        config: the mechanism and what all mechanisms share.
+        dim: width of the tokens that look (D).
+        memory_dim: width of the tokens that are looked at; None: the layer looks at its own sequence.
+    """
+
+    def __init__(self, config: AttentionConfig, dim: int, memory_dim: int | None = None) -> None:
+        super().__init__()
+        self.cross = memory_dim is not None
+        self.num_heads = config.num_heads
+        self.num_kv_heads = config.num_kv_heads or config.num_heads
+        self.head_dim = config.width(dim)
+        source = memory_dim if memory_dim is not None else dim
+        self.q_proj = nn.Linear(dim, self.num_heads * self.head_dim, bias=config.bias)
+        self.k_proj = nn.Linear(source, self.num_kv_heads * self.head_dim, bias=config.bias)
+        self.v_proj = nn.Linear(source, self.num_kv_heads * self.head_dim, bias=config.bias)
+        self.out_proj = nn.Linear(self.num_heads * self.head_dim, dim, bias=config.out_bias)
+        self.q_norm = config.qk_norm.build(self.head_dim) if config.qk_norm is not None else None
+        self.k_norm = config.qk_norm.build(self.head_dim) if config.qk_norm is not None else None
+        self.mechanism = config.build(self.head_dim)
+
+    def forward(self, x: Tensor, view: View, cache: LayerCache | MemoryCache | None = None) -> Tensor:
+        """[B, T, D] -> [B, T, D].
+
+        Raises:
+            ValueError: packed documents and a mechanism that cannot keep them apart.
+        """
+        if view.mask.queries.segment is not None and "segment" not in self.mechanism.config.can:
+            raise ValueError(f"{self.mechanism.config.kind} attention cannot keep packed documents apart")
+        q = self._queries(x, view)
+        k, v = self._keys_and_values(x, view, cache)
+        own = None if self.cross else cache
+        fold = q.shape[0] // max(k.shape[0], 1) if self.cross else 1
+        if fold > 1:  # beams of one sample share its memory: they become more queries of the same row
+            q = q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)
+        out = self.mechanism(q, k, v, view.mask, own)
+        if fold > 1:
+            out = out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor, count: int) -> Tensor:
+        return x.unflatten(-1, (count, self.head_dim)).transpose(1, 2)
+
+    def _queries(self, x: Tensor, view: View) -> Tensor:
+        q = self._heads(self.q_proj(x), self.num_heads)
+        if self.q_norm is not None:
+            q = self.q_norm(q)
+        return q if view.rotation is None else view.rotation(q)
+
+    def _keys_and_values(self, x: Tensor, view: View, cache: LayerCache | MemoryCache | None) -> tuple[Tensor, Tensor]:
+        if self.cross and isinstance(cache, MemoryCache) and cache.k is not None and cache.v is not None:
+            return cache.k, cache.v
+        source = view.memory if self.cross else x
+        assert source is not None
+        k = self._heads(self.k_proj(source), self.num_kv_heads)
+        v = self._heads(self.v_proj(source), self.num_kv_heads)
+        if self.k_norm is not None:
+            k = self.k_norm(k)
+        if view.rotation is not None:
+            k = view.rotation(k)
+        if isinstance(cache, MemoryCache):
+            cache.k, cache.v = k, v
+        return k, v
+
+    def new_cache(self, batch: int, max_len: int, like: Tensor) -> LayerCache | MemoryCache:
+        """What decoding remembers of this layer."""
+        return MemoryCache() if self.cross else self.mechanism.new_cache(batch, max_len, like)
+
+    def weights(self, x: Tensor, view: View) -> Tensor:
+        """How much each token looks at each other, softmax(scale q k^T), for pictures and study; [B, H, T, S].
+
+        The exact weights whatever the mechanism approximates; rows that may see nothing are zero.
+        """
+        q, (k, _) = self._queries(x, view), self._keys_and_values(x, view, None)
+        k = k.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
+        config = self.mechanism.config
+        see = view.mask.dense(config.causal, config.window, x.device)
+        scores = (q @ k.transpose(-1, -2) * self.mechanism.scale).masked_fill(~see, float("-inf"))
+        return torch.nan_to_num(scores.softmax(-1), nan=0.0)

@@ -1,0 +1,123 @@
+"""Raw input to tokens: text by a table, pictures by patches."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patchword.config import ImageTowerConfig, TextTowerConfig, UserError
+from patchword.nn.positions import Places
+from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens, positions_of
+
+
+class TextEmbedding(nn.Module):
+    """A learned vector for each token id."""
+
+    def __init__(self, config: TextTowerConfig) -> None:
+        super().__init__()
+        if config.vocab_size is None:
+            raise UserError("text tower: vocab_size is not known yet; it follows from the tokenizer, or set vocab_size")
+        self.table = nn.Embedding(config.vocab_size, config.dim)
+        self.scale = config.dim**0.5 if config.embed_scale else 1.0
+        self.places = Places(extent=(config.max_len,))
+
+    def forward(self, text: TextInput | Tensor) -> Tokens:
+        """Ids [B, T] -> tokens [B, T, D]; left or right padding changes no real token's place."""
+        ids, valid = text if isinstance(text, TextInput) else (text, None)
+        x = self.table(ids)
+        if self.scale != 1.0:
+            x = x * self.scale
+        return Tokens(x, SequenceInfo(valid=valid, pos=None if valid is None else positions_of(valid)))
+
+    def empty(self, batch: int) -> TextInput:
+        """What a batch without text looks like: no tokens."""
+        return TextInput(torch.zeros(batch, 0, dtype=torch.long, device=self.table.weight.device))
+
+
+class PatchEmbedding(nn.Module):
+    """Pictures cut into patches, each mapped to a vector (Dosovitskiy et al. 2020); a cls token where configured.
+
+    Pictures of one batch may differ in size: they share a canvas, and only whole patches inside a picture are real.
+    """
+
+    def __init__(self, config: ImageTowerConfig) -> None:
+        super().__init__()
+        self.patch = config.patch_size
+        self.proj = nn.Linear(config.channels * config.patch_size[0] * config.patch_size[1], config.dim)
+        self.norm = config.norm.build(config.dim) if config.embed_norm else None
+        self.cls = nn.Parameter(torch.empty(config.dim)) if config.cls_token else None
+        self.channels = config.channels
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(config.mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(config.std)[:, None, None], persistent=False)
+        self.places = Places(extent=config.grid, axes=2, special=config.cls_token)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The cls token starts at zero."""
+        if self.cls is not None:
+            nn.init.zeros_(self.cls)
+
+    def forward(self, image: ImageInput | Tensor) -> Tokens:
+        """Pixels [B, C, height, width] -> tokens [B, N, D], N = patches (+ 1 with a cls token).
+
+        Raises:
+            UserError: a canvas or a picture that is not a whole number of patches.
+        """
+        pixels, size = image if isinstance(image, ImageInput) else (image, None)
+        patches, rows, columns = self._cut(pixels)
+        pos = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(1, -1, 2).to(pixels.device)
+        valid = None
+        if size is not None:
+            valid = self._inside(pos, size)
+            patches, pos, valid = _compact(patches, pos, valid)
+        x = self.proj(patches)
+        if self.norm is not None:
+            x = self.norm(x)
+        return self._with_cls(x, pos, valid)
+
+    def _cut(self, pixels: Tensor) -> tuple[Tensor, int, int]:
+        """Normalised patches, row by row, values in the order (channel, row, column): a convolution's own."""
+        (batch, channels, height, width), (high, wide) = pixels.shape, self.patch
+        if height % high or width % wide:
+            raise UserError(
+                f"a picture of {height} x {width} pixels is not a whole number of patches of {high} x {wide}"
+            )
+        dtype = self.proj.weight.dtype
+        x = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
+        x = (x - self.mean) / self.std
+        rows, columns = height // high, width // wide
+        x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]
+        return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * high * wide), rows, columns
+
+    def _inside(self, pos: Tensor, size: Tensor) -> Tensor:
+        patch = torch.tensor(self.patch, device=size.device)
+        if size.device.type == "cpu" and not torch.compiler.is_compiling() and (size % patch).any():
+            bad = size[(size % patch).any(-1)][0].tolist()
+            raise UserError(f"a picture of {bad[0]} x {bad[1]} pixels is not a whole number of patches of {self.patch}")
+        return (pos < (size // patch)[:, None, :]).all(-1)
+
+    def _with_cls(self, x: Tensor, pos: Tensor, valid: Tensor | None) -> Tokens:
+        if self.cls is not None:
+            x = torch.cat([self.cls.to(x.dtype).expand(x.shape[0], 1, -1), x], 1)
+            pos = F.pad(pos, (0, 0, 1, 0), value=-1)
+            if valid is not None:  # a sample without a picture has no cls token either
+                valid = torch.cat([valid.any(-1, keepdim=True), valid], 1)
+        return Tokens(x, SequenceInfo(valid=valid, pos=pos))
+
+    def empty(self, batch: int) -> ImageInput:
+        """What a batch without pictures looks like: canvases of no size."""
+        weight = self.proj.weight
+        pixels = torch.zeros(batch, self.channels, 0, 0, device=weight.device, dtype=weight.dtype)
+        return ImageInput(pixels, torch.zeros(batch, 2, dtype=torch.long, device=weight.device))
+
+
+def _compact(patches: Tensor, pos: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Real patches first, as many columns as the largest picture needs: a wide and a tall one then cost no square."""
+    most = int(valid.sum(-1).max()) if valid.numel() else 0
+    keep = torch.argsort(valid.int(), dim=-1, descending=True, stable=True)[:, :most]
+    rows = torch.arange(len(patches), device=patches.device)[:, None]
+    patches, pos, valid = patches[rows, keep], pos.expand(len(patches), -1, -1)[rows, keep], valid[rows, keep]
+    return patches, pos, valid

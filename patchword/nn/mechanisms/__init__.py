@@ -1,0 +1,6 @@
+"""Attention mechanisms, one file each."""
+
+from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.mechanisms.softmax import SoftmaxAttention
+
+__all__ = ["Mechanism", "SoftmaxAttention"]

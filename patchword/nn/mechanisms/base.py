@@ -1,0 +1,36 @@
+"""What an attention mechanism is: the swap point between the projections and the arithmetic.
+
+A new mechanism is a config (a subclass of `AttentionConfig` with a `kind`, its own fields, and what it `can` do) and a
+class marked `@implements(ThatConfig)`. What it cannot do is refused when the configuration is read.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from patchword.cache import KeyValueCache, LayerCache
+from patchword.config import AttentionConfig
+from patchword.sequence import Mask
+
+
+class Mechanism(nn.Module, ABC):
+    """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]."""
+
+    def __init__(self, config: AttentionConfig, head_dim: int) -> None:
+        super().__init__()
+        self.config, self.head_dim = config, head_dim
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads or config.num_heads
+        self.scale = config.scale or head_dim**-0.5
+
+    def new_cache(self, batch: int, max_len: int, like: Tensor) -> LayerCache:
+        """What this mechanism remembers of up to `max_len` tokens a row, on the device and in the dtype of `like`."""
+        return KeyValueCache(batch, self.num_kv_heads, max_len, self.head_dim, like)
+
+    @abstractmethod
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+        """What each query gathers. With a cache, `k` and `v` are the new ones only, and `mask` speaks of all.
+
+        Rows that may see nothing give zeros; no keys at all give zeros with every input still in the graph.
+        """

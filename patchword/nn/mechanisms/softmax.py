@@ -1,0 +1,39 @@
+"""Exact attention: softmax(scale q k^T) v, through torch's fused kernels."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchword.cache import KeyValueCache, LayerCache
+from patchword.config import SoftmaxAttentionConfig, implements
+from patchword.nn.mechanisms.base import Mechanism
+from patchword.sequence import Mask
+
+
+@implements(SoftmaxAttentionConfig)
+class SoftmaxAttention(Mechanism):
+    """Scaled dot-product attention (Vaswani et al. 2017); n^2 in time, n in memory where a fused kernel runs."""
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+        """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]."""
+        if cache is not None:
+            assert isinstance(cache, KeyValueCache)
+            k, v = cache.write(k, v, mask.start)
+        if (
+            k.shape[2] == 0
+        ):  # nothing to see, but every weight stays in the graph: ranks without pictures must reduce too
+            return (q + k.sum() + v.sum()) * 0.0
+        policy = (self.config.causal, self.config.window)
+        lowered = mask.lower(*policy, q.device)
+        out = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask.additive(*policy, q),
+            dropout_p=self.config.dropout if self.training else 0.0,
+            is_causal=lowered.causal,
+            scale=self.scale,
+            enable_gqa=self.num_kv_heads != self.num_heads,
+        )
+        return out if lowered.empty is None else out.masked_fill(lowered.empty, 0.0)

@@ -1,0 +1,147 @@
+"""How a token knows where it stands. Three hooks, each kind fills what it needs.
+
+Built with what only its surroundings know: `config.build(places, dim, head_dim)`. Positions are int [B, T], or
+[B, T, 2] (row, column) for pictures; special tokens stand at -1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from patchword.config import (
+    LearnedPositionConfig,
+    NoPositionConfig,
+    PositionConfig,
+    RotaryPositionConfig,
+    SinusoidalPositionConfig,
+    UserError,
+    implements,
+)
+
+
+class Places(NamedTuple):
+    """Where tokens of a stack can stand."""
+
+    extent: tuple[int, ...] = ()
+    """Number of places along each axis: (max_len,) for text, (rows, columns) for pictures; (): not known."""
+    axes: int = 1
+    """1, or 2 for pictures."""
+    special: bool = False
+    """Whether a special token stands at -1."""
+
+
+ANYWHERE = Places()
+
+
+class Rotation(NamedTuple):
+    """Angles by which queries and keys are turned; float [B or 1, 1, T, E / 2] each."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Turn pairs (x_i, x_{i + E/2}); [B, heads, T, E] -> same. Lengths stay as they are."""
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], -1)
+
+
+@implements(NoPositionConfig)
+class Position(nn.Module):
+    """No positions, and the hooks that other kinds fill."""
+
+    def __init__(self, config: PositionConfig, places: Places, dim: int, head_dim: int) -> None:
+        super().__init__()
+
+    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Tokens with their places added; [B, T, D] -> same."""
+        return x
+
+    def rotation(self, pos: Tensor, dtype: torch.dtype) -> Rotation | None:
+        """How queries and keys at these places are turned; None: they are not."""
+        return None
+
+
+@implements(LearnedPositionConfig)
+class LearnedPosition(Position):
+    """One learned vector a place; row-major over a grid, the special token's first."""
+
+    def __init__(self, config: LearnedPositionConfig, places: Places, dim: int, head_dim: int) -> None:
+        super().__init__(config, places, dim, head_dim)
+        self.extent: tuple[int, ...] = (config.max_len,) if config.max_len and places.axes == 1 else places.extent
+        if not self.extent:
+            raise UserError("learned positions need a number of places: set position.max_len")
+        if config.max_len and places.axes > 1:
+            raise UserError("position.max_len is for text; a picture's places follow from image_size and patch_size")
+        self.special = int(places.special)
+        count = 1
+        for side in self.extent:
+            count *= side
+        self.table = nn.Embedding(count + self.special, dim)
+
+    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Tokens with their places' vectors added; [B, T, D] -> same.
+
+        Raises:
+            UserError: a token stands outside the table.
+        """
+        index = pos if pos.ndim == 2 else pos[..., 0] * self.extent[1] + pos[..., 1]
+        self._check(pos)
+        if pos.ndim == 3:
+            index = torch.where(pos[..., 0] < 0, -1, index)
+        return x + self.table(index + self.special)
+
+    def _check(self, pos: Tensor) -> None:
+        if torch.compiler.is_compiling() or pos.device.type != "cpu" or not pos.numel():
+            return
+        sides = (pos if pos.ndim == 3 else pos[..., None]).flatten(0, -2)
+        most = sides.amax(0).tolist()
+        if any(m >= e for m, e in zip(most, self.extent, strict=True)):
+            asked, has = " x ".join(str(m + 1) for m in most), " x ".join(map(str, self.extent))
+            raise UserError(
+                f"learned positions were made for {has} places, {asked} are needed: "
+                "shorten the input, enlarge the table, or choose sinusoidal or rotary positions"
+            )
+
+
+def angles(pos: Tensor, width: int, theta: float, dtype: torch.dtype) -> Tensor:
+    """pos * theta ** (-2i / width), i < width / 2, in float32 or wider; [B, T] or [B, T, A] -> [B, T, A, width / 2]."""
+    wide = torch.promote_types(dtype, torch.float32)  # half precision cannot tell far places apart
+    waves = theta ** (-torch.arange(0, width, 2, device=pos.device, dtype=wide) / width)
+    return (pos if pos.ndim == 3 else pos[..., None]).to(wide)[..., None] * waves
+
+
+@implements(SinusoidalPositionConfig)
+class SinusoidalPosition(Position):
+    """Sines in the first half, cosines in the second, of each axis' share of the width (Vaswani et al. 2017)."""
+
+    def __init__(self, config: SinusoidalPositionConfig, places: Places, dim: int, head_dim: int) -> None:
+        super().__init__(config, places, dim, head_dim)
+        if dim % (2 * places.axes):
+            raise UserError(f"sinusoidal positions: dim {dim} is not divisible by {2 * places.axes} (pairs x axes)")
+        self.theta, self.width = config.theta, dim // places.axes
+
+    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+        """Tokens with the waves of their places added; [B, T, D] -> same."""
+        angle = angles(pos, self.width, self.theta, x.dtype)
+        return x + torch.cat([angle.sin(), angle.cos()], -1).flatten(-2).to(x.dtype)
+
+
+@implements(RotaryPositionConfig)
+class RotaryPosition(Position):
+    """Queries and keys turned by their place (Su et al. 2021); with two axes, half of the pairs each."""
+
+    def __init__(self, config: RotaryPositionConfig, places: Places, dim: int, head_dim: int) -> None:
+        super().__init__(config, places, dim, head_dim)
+        if head_dim % (2 * places.axes):
+            raise UserError(
+                f"rotary positions: head_dim {head_dim} is not divisible by {2 * places.axes} (pairs x axes)"
+            )
+        self.theta, self.width = config.theta, head_dim // places.axes
+
+    def rotation(self, pos: Tensor, dtype: torch.dtype) -> Rotation:
+        """Angles in float32, then in `dtype`; int [B, T] or [B, T, 2] -> [B, 1, T, E / 2]."""
+        angle = angles(pos, self.width, self.theta, dtype).flatten(-2)[:, None]
+        return Rotation(angle.cos().to(dtype), angle.sin().to(dtype))

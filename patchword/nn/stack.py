@@ -1,0 +1,75 @@
+"""Blocks of one shape, one after another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from patchword.cache import StackCache
+from patchword.config import StackConfig, UserError
+from patchword.nn.attention import View
+from patchword.nn.block import Block
+from patchword.nn.positions import ANYWHERE, Places
+from patchword.sequence import Mask, SequenceInfo, Tokens
+
+
+class Stack(nn.Module):
+    """Positions, blocks, a last norm; what all layers share (masks, angles) is made once.
+
+    Args:
+        config: its shape.
+        places: where its tokens can stand, for positions that keep a table.
+        memory_dim: width of the memory's tokens, where it looks at one; None: its own width.
+    """
+
+    def __init__(self, config: StackConfig, places: Places = ANYWHERE, memory_dim: int | None = None) -> None:
+        super().__init__()
+        self.config = config
+        head_dim = config.attention.width(config.dim) if config.attention is not None else config.dim
+        self.position = config.position.build(places, config.dim, head_dim)
+        self.axes = places.axes
+        self.blocks = nn.ModuleList(Block(config, i, memory_dim) for i in range(config.depth))
+        self.norm = config.norm.build(config.dim) if config.final_norm and config.depth else None
+
+    def forward(self, tokens: Tokens, memory: Tokens | None = None, cache: StackCache | None = None) -> Tensor:
+        """Tokens [B, T, D], memory [B', S, memory_dim] with B' a divisor of B -> [B, T, D]."""
+        own, memory_view, pos = self._views(tokens, memory, cache)
+        x = self.position.add(tokens.x, pos)
+        for i, block in enumerate(self.blocks):
+            x = block(x, own, memory_view, cache.blocks[i] if cache is not None else None)
+        return x if self.norm is None else self.norm(x)
+
+    def _views(
+        self, tokens: Tokens, memory: Tokens | None, cache: StackCache | None
+    ) -> tuple[View, View | None, Tensor]:
+        x, info = tokens
+        batch, length, device = x.shape[0], x.shape[1], x.device
+        if cache is None:
+            pos = info.pos if info.pos is not None else torch.arange(length, device=device)[None]
+            mask = Mask(info, info, length, length)
+        else:
+            extended = cache.extend(info, batch, length, device)
+            assert extended.queries.pos is not None
+            pos = extended.queries.pos
+            mask = Mask(extended.queries, extended.keys, length, extended.end, extended.start)
+        own = View(mask, self.position.rotation(pos, x.dtype))
+        if memory is None:
+            return own, None, pos
+        info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
+        memory_mask = Mask(SequenceInfo(), info, length, memory.x.shape[1])
+        return own, View(memory_mask, memory=memory.x), pos
+
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool = False) -> StackCache:
+        """What decoding remembers, for up to `max_len` tokens a row.
+
+        Raises:
+            UserError: the mechanism cannot decode step by step.
+        """
+        attention = self.config.attention
+        if attention is not None and self.config.depth:
+            for refusal in attention.refusals({"cache"}):
+                raise UserError(refusal)
+            if not attention.causal:
+                raise UserError("only a causal stack can decode step by step: set attention.causal")
+        blocks = [block.new_cache(batch, max_len, like) for block in self.blocks]  # pyright: ignore[reportCallIssue]
+        return StackCache(blocks, batch, max_len, static, like.device)

@@ -1,0 +1,107 @@
+"""What a task is: the only thing that the trainer, the evaluator and the server talk to.
+
+A task joins data and a model: how a record becomes an example, examples a batch, a batch a loss, and a model's output
+a metric and a prediction. The model knows nothing of any of this.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from patchword.config import ModelConfig, RunConfig
+from patchword.data.base import Source, Split
+from patchword.data.batch import BadSample, Batch
+
+
+class LossOutput(NamedTuple):
+    """A sum and what to divide it by, so that accumulation and ranks add up exactly."""
+
+    total: Tensor
+    """Sum over items, a scalar in nats."""
+    count: Tensor
+    """Number of items in the sum, a scalar."""
+
+
+class Prediction(NamedTuple):
+    """What a model said of one sample, for people and reports."""
+
+    id: str
+    """The sample's name."""
+    text: str
+    """What the model said."""
+    references: tuple[str, ...] = ()
+    """What people said, where that is known."""
+    correct: bool | None = None
+    """Whether it is right, where the data knows."""
+    score: float | None = None
+    """Log-probability in nats of what was said."""
+
+
+class Evaluation(NamedTuple):
+    """How good a model is on a split."""
+
+    metrics: dict[str, float]
+    """By name; `loss` in nats is always there."""
+    count: int
+    """Samples looked at."""
+    predictions: list[Prediction]
+    """What was said of each."""
+    bad: tuple[BadSample, ...] = ()
+    """Samples that could not be read."""
+
+
+class Examples(Protocol):
+    """A split as a task learns from it; goes to worker processes."""
+
+    lengths: np.ndarray
+    """Text tokens of each example, int [number of examples]."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """Example `key[1]` as epoch `key[0]` sees it (augmentation depends on nothing else), or a `BadSample`."""
+        ...
+
+    def collate(self, examples: Sequence[Any]) -> Batch:
+        """Examples side by side; bad ones are listed in `Batch.bad`."""
+        ...
+
+
+class Task(ABC):
+    """One way of learning from data. Holds what was learnt about the data (a tokenizer, an answer list), no weights."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, run: RunConfig, source: Source) -> Self:
+        """The task for this run, having looked at the training split once (to make a tokenizer, for example)."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, run: RunConfig, folder: Path) -> Self:
+        """The task as `save` left it in `folder`."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what was learnt about the data (`tokenizer.json`, ...) into `folder`."""
+
+    @abstractmethod
+    def model_config(self) -> ModelConfig:
+        """The run's model with what the data decides (the size of the vocabulary) filled in."""
+
+    @abstractmethod
+    def examples(self, split: Split, train: bool) -> Examples:
+        """A split as this task learns from it; `train` turns augmentation on."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
+        """The loss of a batch; what is minimised is total / count."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
+        """Metrics over the first `limit` records of a split (None: all); `model` is in eval mode."""
