@@ -1,3 +1,48 @@
-"""patchword: design, size, train, compare and ship multimodal transformers from one typed configuration."""
+"""patchword: design, size, train, compare and ship multimodal transformers from one typed configuration.
+
+    import patchword
+    model = patchword.create_model("captioner-tiny")
+    patchword.train("captioner-tiny", out="runs/first", **{"train.steps": 200})
+    print(patchword.load("runs/first").predict("photo.jpg")[0].text)
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from patchword.api import create_model, evaluate, load, load_config, presets, train
+    from patchword.config import ConfigError, RunConfig, RunError, UserError
+
+_HOMES = {
+    "create_model": "patchword.api",
+    "evaluate": "patchword.api",
+    "load": "patchword.api",
+    "load_config": "patchword.models.presets",
+    "presets": "patchword.api",
+    "train": "patchword.api",
+    "ConfigError": "patchword.config",
+    "RunConfig": "patchword.config",
+    "RunError": "patchword.config",
+    "UserError": "patchword.config",
+}
+__all__ = [  # noqa: PLE0604 - loaded on first use, so that `import patchword` does not import torch
+    "ConfigError",
+    "RunConfig",
+    "RunError",
+    "UserError",
+    "create_model",
+    "evaluate",
+    "load",
+    "load_config",
+    "presets",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'patchword' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

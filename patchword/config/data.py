@@ -86,9 +86,17 @@ class TokenizerConfig(Config, family="tokenizer"):
     lowercase: bool = True
     """Whether text is lower-cased first."""
 
+    def most_entries(self) -> int | None:
+        """The largest vocabulary that training can give; None: it depends on the data alone."""
+        return getattr(self, "vocab_size", None)
+
 
 class BytesTokenizerConfig(TokenizerConfig, kind="bytes"):
     """One token a UTF-8 byte."""
+
+    def most_entries(self) -> int:
+        """The bytes and the special tokens."""
+        return 256 + 4
 
 
 class CharactersTokenizerConfig(TokenizerConfig, kind="characters"):
@@ -127,6 +135,8 @@ class BatchConfig(Config):
 
     size: Positive = 64
     """Most samples in a batch."""
+    captions: Positive = 1
+    """Captions of a picture that are learnt together: the picture is read once for all of them."""
     max_tokens: Positive | None = None
     """Most text tokens in a batch, padding included; null: no limit."""
     bucket: Count = 32

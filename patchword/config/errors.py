@@ -45,3 +45,11 @@ def unknown(what: str, name: object, allowed: Iterable[str]) -> str:
     guess = nearest(name, names)
     hint = f"did you mean {guess!r}? " if guess else ""
     return f"unknown {what} {name!r}; {hint}allowed: {', '.join(names) or 'none'}"
+
+
+class RunError(RuntimeError):
+    """Something failed while running, and the message says what is safe. The command line prints it and exits."""
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,11 +1,12 @@
 """Text from a model, one token after another: greedy, sampling, beam search; batched, with caches.
 
-B samples, K beams, V vocabulary. The kind of `DecodeConfig` chooses the search. Every search stops a row at `eos_id` and
-all rows at `max_len`; padding and `<bos>` are never said.
+B samples, K beams, V vocabulary. The kind of `DecodeConfig` chooses the search. Every search stops a row at `eos_id`
+and all rows at `max_len`; padding and `<bos>` are never said.
 """
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -186,12 +187,16 @@ class SampleSearch(_OneByOne):
         """[B, V] -> int [B]."""
         chances = narrow(scores / self.config.temperature, self.config).softmax(-1).cpu()
         while len(self.generators) < len(chances):
-            seed = (self.config.seed << 32) + len(self.generators)
-            self.generators.append(torch.Generator().manual_seed(seed))
+            self.generators.append(torch.Generator().manual_seed(_seed(self.config.seed, len(self.generators))))
         waits = torch.stack(
             [torch.empty_like(c).exponential_(generator=g) for c, g in zip(chances, self.generators, strict=True)]
         )
         return (chances / waits).argmax(-1).to(scores.device)  # the shortest wait at rate p falls on i with chance p_i
+
+
+def _seed(seed: int, row: int) -> int:
+    """Unrelated seeds for unrelated rows: torch's CPU generator looks at 32 bits only, so these are mixed into them."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{row}".encode(), digest_size=4).digest())
 
 
 def narrow(scores: Tensor, config: SampleDecodeConfig) -> Tensor:
@@ -224,7 +229,7 @@ class _Finished:
         self.count = torch.zeros(batch, dtype=torch.long, device=device)
 
     def add(self, rank: Tensor, total: Tensor, ids: Tensor) -> None:
-        """Take in candidates [B, n] with texts [B, n, max_len]; a rank of -inf is none. Full samples stay as they are."""
+        """Take in candidates [B, n] with texts [B, n, max_len]; a rank of -inf is none. Full samples stay."""
         beams = self.rank.shape[1]
         rank = rank.masked_fill((self.count >= beams)[:, None], float("-inf"))
         self.count += rank.isfinite().sum(-1)
@@ -237,7 +242,7 @@ class _Finished:
 class BeamSearch(Search):
     """The best of K texts kept side by side; a sample is done when K of its texts have ended.
 
-    Texts are compared by log-probability / length ** length_penalty (length counts `<eos>`). With one beam it is greedy.
+    Texts are compared by log-probability / length ** length_penalty (length counts `<eos>`). One beam is greedy.
     """
 
     def __init__(self, config: BeamDecodeConfig) -> None:

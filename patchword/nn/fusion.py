@@ -41,16 +41,33 @@ class Fusion(nn.Module, ABC):
         self.projectors = nn.ModuleDict({name: m for name, m in maps.items() if m is not None})
 
     def project(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
-        """The other towers' tokens at the trunk's width, in the order of the configuration."""
+        """The other towers' tokens at the trunk's width, in the order of the configuration; only `valid` is kept."""
         mapped = []
         for name in self.others:
             x, info = parts[name]
-            mapped.append(Tokens(self.projectors[name](x) if name in self.projectors else x, info))
+            x = self.projectors[name](x) if name in self.projectors else x
+            mapped.append(Tokens(x, SequenceInfo(valid=info.valid)))
         return mapped
+
+    def beside(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
+        """The same, one row for each of the reader's: several texts of one sample repeat its other tokens."""
+        rows = parts[self.reader].x.shape[0]
+        return [_repeat(tokens, rows) for tokens in self.project(parts)]
 
     @abstractmethod
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> what the trunk reads."""
+
+
+def _repeat(tokens: Tokens, rows: int) -> Tokens:
+    batch, valid = tokens.x.shape[0], tokens.info.valid
+    if batch == rows:
+        return tokens
+    if not batch or rows % batch:
+        raise ValueError(f"{rows} texts do not go evenly with {batch} samples")
+    times = rows // batch
+    repeated = None if valid is None else valid.repeat_interleave(times, 0)
+    return Tokens(tokens.x.repeat_interleave(times, 0), SequenceInfo(valid=repeated))
 
 
 def _projector(kind: str | None, width: int, dim: int) -> nn.Module | None:
@@ -66,7 +83,7 @@ class CrossFusion(Fusion):
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> the reader's, with a memory."""
         others = self.project(parts)
-        memory = concat([Tokens(t.x, SequenceInfo(valid=t.info.valid)) for t in others]) if others else None
+        memory = concat(others) if others else None
         return Fused(parts[self.reader], memory)
 
 
@@ -76,11 +93,10 @@ class PrefixFusion(Fusion):
 
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> one sequence."""
-        others = self.project(parts)
+        others = self.beside(parts)
         length = sum(t.x.shape[1] for t in others)
         text = parts[self.reader]
-        prefix = [Tokens(t.x, SequenceInfo(valid=t.info.valid)) for t in others]
-        tokens = concat([*prefix, Tokens(text.x, SequenceInfo(valid=text.info.valid))])
+        tokens = concat([*others, Tokens(text.x, SequenceInfo(valid=text.info.valid))])
         if length:
             places = torch.arange(tokens.x.shape[1], device=tokens.x.device)
             order = torch.where(places < length, length - 1, places).expand(tokens.x.shape[0], -1)
@@ -94,7 +110,6 @@ class JointFusion(Fusion):
 
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> one sequence."""
-        others = self.project(parts)
-        own = [*others, parts[self.reader]]
-        tokens = concat([Tokens(t.x, SequenceInfo(valid=t.info.valid)) for t in own])
+        others, text = self.beside(parts), parts[self.reader]
+        tokens = concat([*others, Tokens(text.x, SequenceInfo(valid=text.info.valid))])
         return Fused(tokens, None, sum(t.x.shape[1] for t in others))

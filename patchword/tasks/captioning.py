@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from patchword.config import (
     CaptioningTaskConfig,
-    ImageTowerConfig,
     ModelConfig,
     RunConfig,
     TextTowerConfig,
@@ -31,66 +30,64 @@ from patchword.tasks.losses import chunked_cross_entropy
 from patchword.tasks.metrics import bleu, cider_d, distinct, perplexity
 
 _TOKENIZER_TEXTS = 100_000  # captions that a tokenizer is trained on; more change little and cost minutes
-_EVAL_BATCH = 50
+_EVAL_BATCH = 50  # pictures
+_EVAL_CAPTIONS = 5  # captions of a picture whose loss is taken together
 
 
 class Example(NamedTuple):
-    """One picture with one caption."""
+    """One picture with some of its captions."""
 
     id: str
     pixels: Tensor
     """uint8 [3, height, width]."""
-    ids: list[int]
-    """Token ids, `<bos>` and `<eos>` included."""
+    captions: list[list[int]]
+    """Token ids of each, `<bos>` and `<eos>` included."""
 
 
 class CaptionExamples:
-    """Every (picture, caption) pair of a split; goes to worker processes."""
+    """The pictures of a split, each with `together` of its captions at a time; goes to worker processes.
 
-    def __init__(self, split: Split, task: CaptioningTask, train: bool) -> None:
-        self.split, self.train = split, train
+    Captions of like length are put together, so that little is padded. A picture with fewer left than `together` gets
+    empty ones, which have no part in the loss.
+    """
+
+    def __init__(self, split: Split, task: CaptioningTask, train: bool, together: int) -> None:
+        self.split, self.train, self.together = split, train, together
         self.image, self.text, self.blank = task.config.image, task.config.text, task.config.blank
         self.pipeline = ImagePipeline(task.run.data.image, task.run.train.seed)
         self.pad_id = task.tokenizer.pad_id
-        owners, ids = [], []
+        self.groups: list[tuple[int, list[list[int]]]] = []
         for index in range(len(split)):
-            captions = split.record(index).captions
-            owners += [index] * len(captions)
-            ids += task.tokenizer.encode_batch(captions)
-        limit = task.max_tokens
-        self.cut = sum(len(i) > limit for i in ids)
-        self.owners = np.array(owners, dtype=np.int64)
-        self.ids = [i if len(i) <= limit else [*i[: limit - 1], i[-1]] for i in ids]
-        self.lengths = np.array([len(i) for i in self.ids], dtype=np.int64)
+            ids = sorted((task.caption_ids(c) for c in split.record(index).captions), key=len)
+            self.groups += [(index, ids[i : i + together]) for i in range(0, len(ids), together)]
+        self.lengths = np.array([len(ids[-1]) * together for _, ids in self.groups], dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.groups)
 
     def __getitem__(self, key: tuple[int, int]) -> Example | BadSample:
-        """Pair `key[1]` as epoch `key[0]` sees it."""
-        index = int(self.owners[key[1]])
+        """Example `key[1]` as epoch `key[0]` sees it."""
+        index, captions = self.groups[key[1]]
         name = self.split.record(index).id
         try:
             pixels = self.pipeline(self.split.read(index), name, key if self.train else None)
         except BadImage as error:
             return BadSample(name, error.reason, error.message)
-        return Example(name, torch.zeros_like(pixels) if self.blank else pixels, self.ids[key[1]])
+        return Example(name, torch.zeros_like(pixels) if self.blank else pixels, captions)
 
     def collate(self, examples: Sequence[Example | BadSample]) -> Batch:
-        """Pictures on one canvas, captions padded on the right."""
+        """B pictures on one canvas, B x `together` captions padded on the right."""
         good = [e for e in examples if isinstance(e, Example)]
         bad = tuple(e for e in examples if isinstance(e, BadSample))
-        length = max((len(e.ids) for e in good), default=1)
-        ids = torch.full((len(good), length), self.pad_id, dtype=torch.long)
-        for row, example in zip(ids, good, strict=True):
-            row[: len(example.ids)] = torch.tensor(example.ids)
-        lengths = torch.tensor([len(e.ids) for e in good], dtype=torch.long)
-        valid = torch.arange(length) < lengths[:, None]
-        inputs = {
-            self.image: on_canvas([e.pixels for e in good]),
-            self.text: TextInput(ids[:, :-1], valid[:, 1:]),  # the last real token has nothing to predict
-        }
-        targets = {self.text: ids[:, 1:], "real": valid[:, 1:]}
+        captions = [c for e in good for c in [*e.captions, *[[]] * (self.together - len(e.captions))]]
+        length = max((len(c) for c in captions), default=1)
+        ids = torch.full((len(captions), length), self.pad_id, dtype=torch.long)
+        for row, caption in zip(ids, captions, strict=True):
+            row[: len(caption)] = torch.tensor(caption, dtype=torch.long)
+        lengths = torch.tensor([len(c) for c in captions], dtype=torch.long)
+        predicted = torch.arange(1, length) < lengths[:, None]  # the last real token has nothing to predict
+        inputs = {self.image: on_canvas([e.pixels for e in good]), self.text: TextInput(ids[:, :-1], predicted)}
+        targets = {self.text: ids[:, 1:], "predicted": predicted}
         return Batch(inputs, targets, tuple(e.id for e in good), bad)
 
 
@@ -158,20 +155,22 @@ class CaptioningTask(Task):
         towers[self.config.text] = text.replace(vocab_size=text.vocab_size or size)
         return self.run.model.replace(towers=towers)
 
+    def caption_ids(self, caption: str) -> list[int]:
+        """Token ids, `<bos>` and `<eos>` included, cut to what the model can place."""
+        return self.tokenizer.encode(caption, self.max_tokens)
+
     def examples(self, split: Split, train: bool) -> CaptionExamples:
-        """Every (picture, caption) pair of a split."""
-        return CaptionExamples(split, self, train)
+        """The pictures of a split, each with `data.batch.captions` of its captions at a time."""
+        return CaptionExamples(split, self, train, self.run.data.batch.captions)
 
     def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
         """Cross-entropy of each next token, summed; pictures that are missing have no part."""
-        target, keep = batch.targets[self.config.text], batch.targets["real"]
+        target, keep = batch.targets[self.config.text], batch.targets["predicted"]
         out = model(batch.inputs, heads=())
         head = cast(Model, model).heads[self.config.text].proj  # pyright: ignore[reportAttributeAccessIssue]
         tokens = out.trunk.x[keep]
         smoothing = self.config.label_smoothing if model.training else 0.0
-        total = chunked_cross_entropy(
-            tokens, head.weight, head.bias, target[keep], smoothing, self.config.loss_chunk
-        )
+        total = chunked_cross_entropy(tokens, head.weight, head.bias, target[keep], smoothing, self.config.loss_chunk)
         return LossOutput(total, keep.sum())
 
     # -------------------------------------------------------------- evaluation and prediction
@@ -193,11 +192,12 @@ class CaptioningTask(Task):
 
     @torch.inference_mode()
     def _caption_loss(self, model: nn.Module, split: Split, device: str) -> tuple[float, int]:
-        examples = self.examples(split, train=False)
+        most = max((len(split.record(i).captions) for i in range(len(split))), default=1)
+        examples = CaptionExamples(split, self, train=False, together=min(most, _EVAL_CAPTIONS))
         total, count = 0.0, 0
-        by_length = np.argsort(examples.lengths, kind="stable")
-        for start in range(0, len(by_length), 4 * _EVAL_BATCH):
-            batch = examples.collate([examples[0, int(i)] for i in by_length[start : start + 4 * _EVAL_BATCH]])
+        for start in range(0, len(examples), _EVAL_BATCH):
+            rows = range(start, min(start + _EVAL_BATCH, len(examples)))
+            batch = examples.collate([examples[0, i] for i in rows])
             if batch.ids:
                 loss = self.loss(model, batch.to(device))
                 total, count = total + float(loss.total), count + int(loss.count)
@@ -222,20 +222,21 @@ class CaptioningTask(Task):
                 predictions.append(Prediction(record.id, text, record.captions, correct, score))
         return predictions, tuple(bad)
 
-    def say(self, model: Model, pictures: Sequence[Tensor], device: str) -> list[tuple[str, float]]:
-        """A caption of each picture (uint8 [3, h, w]) and its log-probability in nats."""
+    def say(
+        self, model: Model, pictures: Sequence[Tensor], device: str, prompt: str | None = None
+    ) -> list[tuple[str, float]]:
+        """A caption of each picture (uint8 [3, h, w]) that begins with `prompt`, and its log-probability in nats."""
         if not pictures:
             return []
         if self.config.blank:
             pictures = [torch.zeros_like(p) for p in pictures]
         image = on_canvas(pictures)
         inputs = {self.config.image: ImageInput(*(None if t is None else t.to(device) for t in image))}
-        out = generate(model, inputs, self.config.decode, self.vocabulary, self.config.text)
-        return [(self.tokenizer.decode(ids), score) for ids, score in zip(out.ids, out.log_probs, strict=True)]
-
-    def image_config(self) -> ImageTowerConfig:
-        """The tower that sees."""
-        return cast(ImageTowerConfig, self.run.model.towers[self.config.image])
+        start = self.tokenizer.encode(prompt or "")[:-1]
+        prompts = torch.tensor(start, device=device).expand(len(pictures), -1)
+        out = generate(model, inputs, self.config.decode, self.vocabulary, self.config.text, prompts)
+        texts = [self.tokenizer.decode([*start, *ids]) for ids in out.ids]
+        return list(zip(texts, out.log_probs, strict=True))
 
 
 class _First:
@@ -248,11 +249,11 @@ class _First:
     def __len__(self) -> int:
         return self.length
 
-    def record(self, index: int):  # noqa: ANN202 - as the split it is part of
+    def record(self, index: int):
         """Record `index`."""
         return self.split.record(index)
 
-    def read(self, index: int):  # noqa: ANN202
+    def read(self, index: int):
         """The picture of record `index`."""
         return self.split.read(index)
 

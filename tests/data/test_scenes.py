@@ -187,7 +187,7 @@ def test_objects_stay_in_their_cells_and_sizes_stay_apart():
 def test_pictures_agree_with_polygons_filled_by_brute_force(height, width):
     world = SceneWorld(5, height, width, max_objects=5)
     for index in range(4, 65, 30 if height > 64 else 10):
-        scene = world.scene(CHOICE.choice(SPLITS), index)
+        scene = world.scene(SPLITS[index // 4 % len(SPLITS)], index)
         picture = world.draw(scene)
         assert picture.shape == (height, width, 3)
         assert picture.dtype == np.uint8
@@ -199,7 +199,7 @@ def test_pictures_agree_with_polygons_filled_by_brute_force(height, width):
             expected += share * (colour - expected)
         error = np.abs(picture - expected)
         assert error.max() < 0.25 * 255  # a corner inside one pixel
-        assert error.mean() < 0.35
+        assert error.mean() < 26 / min(height, width)  # it sits on the outlines
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -207,7 +207,7 @@ def test_colour_and_size_can_be_read_off_the_pixels(shape):
     world = SceneWorld(6)
     areas: dict[str, list[float]] = {"small": [], "large": []}
     for index in range(0, 2400, 4):  # one object each
-        scene = world.scene(CHOICE.choice(SPLITS), index)
+        scene = world.scene(SPLITS[index // 4 % len(SPLITS)], index)
         (item,) = scene.objects
         if item.shape != shape:
             continue

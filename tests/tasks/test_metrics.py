@@ -197,8 +197,7 @@ def plain_bleu(corpus: Corpus, order: int) -> float:
         log_precision += math.log(matched / total) / order
     length = sum(len(words) for words in candidates)
     closest = sum(
-        min((abs(len(r) - len(words)), len(r)) for r in given)[1]
-        for words, given in zip(candidates, references)
+        min((abs(len(r) - len(words)), len(r)) for r in given)[1] for words, given in zip(candidates, references)
     )
     return 100 * math.exp(log_precision + min(0.0, 1 - closest / length))
 

@@ -11,9 +11,7 @@ from patchword.config import UserError
 from patchword.tasks.metrics.words import paired_words
 
 
-def bleu(
-    candidates: Sequence[str], references: Sequence[Sequence[str]], max_order: int = 4
-) -> dict[str, float]:
+def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], max_order: int = 4) -> dict[str, float]:
     """Corpus BLEU-1 to BLEU-`max_order` (Papineni et al. 2002) as `{"bleu1": ..., "bleu4": ...}`, 0 to 100.
 
     `references[i]` are the captions of the i-th picture, any number from 1. As the captioning literature

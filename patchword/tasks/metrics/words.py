@@ -53,9 +53,7 @@ def paired_words(
     if isinstance(candidates, str):
         raise UserError("candidates is one string; give a list of captions, one a picture")
     if len(candidates) != len(references):
-        raise UserError(
-            f"{len(candidates)} candidates but {len(references)} lists of references: give each its list"
-        )
+        raise UserError(f"{len(candidates)} candidates but {len(references)} lists of references: give each its list")
     if not candidates:
         raise UserError("no captions to score: the list of candidates is empty")
     pairs = []

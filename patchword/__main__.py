@@ -1,0 +1,7 @@
+"""`python -m patchword` is the command line."""
+
+import sys
+
+from patchword.cli import main
+
+sys.exit(main())

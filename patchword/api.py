@@ -1,0 +1,169 @@
+"""The verbs in Python, under the same names as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from patchword.config import RunConfig, UserError, override, unknown
+from patchword.data.base import Source
+from patchword.data.image import BadImage, ImagePipeline
+from patchword.data.sources import open_source
+from patchword.models.create import create_model, planned_model
+from patchword.models.model import Model, count_parameters
+from patchword.models.presets import PRESETS, load_config, preset, summary
+from patchword.tasks.base import Evaluation, Prediction, Task
+from patchword.train.run_folder import load_weights, open_run
+from patchword.train.trainer import TrainResult
+from patchword.train.trainer import train as _train
+
+__all__ = ["Trained", "create_model", "evaluate", "load", "load_config", "presets", "train"]
+
+Picture = str | Path | bytes | np.ndarray
+
+
+def presets() -> list[dict[str, Any]]:
+    """Every preset: name, task, parameters (as many as its tokenizer may make them), source, one line."""
+    rows = []
+    for name in PRESETS:
+        run = preset(name)
+        with torch.device("meta"):
+            parameters = count_parameters(planned_model(run).build())
+        row = {"name": name, "task": run.task.kind, "parameters": parameters, "source": "patchword"}
+        rows.append(row | {"summary": summary(name)})
+    return rows
+
+
+def train(
+    spec: str | Path | Mapping[str, Any] | RunConfig,
+    out: str | Path,
+    resume: bool = False,
+    report: bool = True,
+    **overrides: Any,
+) -> TrainResult:
+    """Train a model and keep it in the folder `out`.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        out: the run's folder; must be new, or hold the run to resume.
+        resume: go on from its newest whole checkpoint.
+        report: write `report.html` at the end.
+        overrides: dotted settings, as on the command line: `**{"train.steps": 100}`.
+
+    Raises:
+        UserError: the configuration, the data or the folder is wrong; nothing was changed.
+        RunError: training failed, and says what is safe.
+    """
+    run = load_config(spec, overrides)
+    source = open_source(run.data)
+    torch.manual_seed(run.train.seed)
+    task: Task = run.task.implementation.prepare(run, source)
+    model = task.model_config().build()
+    result = _train(run, task, model, source, Path(out), resume=resume)
+    if report and result.stopped is None:
+        from patchword.report.run import report_on
+
+        report_on(load(out))
+    return result
+
+
+def load(run: str | Path, device: str = "cpu") -> Trained:
+    """A trained model with its task, ready to predict.
+
+    Raises:
+        UserError: the folder holds no trained run, or its weights are damaged.
+    """
+    return Trained(Path(run), device)
+
+
+def evaluate(run: str | Path, data: str | None = None, split: str | None = None, limit: int | None = None) -> Measured:
+    """`load(run).evaluate(data, split, limit)`."""
+    return load(run).evaluate(data, split, limit)
+
+
+class Measured(NamedTuple):
+    """How good a model is, and on what."""
+
+    metrics: dict[str, float]
+    """By name."""
+    count: int
+    """Samples looked at."""
+    split: str
+    """Which split of the data."""
+    predictions: list[Prediction]
+    """What was said of each."""
+    bad: tuple[Any, ...]
+    """Samples that could not be read."""
+
+
+class Trained:
+    """A run's model and task."""
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.folder, self.device = folder, device
+        run, task_folder, weights = open_run(folder)
+        self.run: RunConfig = run
+        self.task: Task = run.task.implementation.load(run, task_folder)
+        self.model: Model = self.task.model_config().build()
+        load_weights(self.model, weights)
+        self.model.to(device).eval()
+
+    def source(self, data: str | None = None) -> Source:
+        """The run's own data, or another of the same form."""
+        config = self.run.data
+        if data is not None and data != config.source:
+            fresh = {"table": None, "images": None, "splits.lists": {}}  # they named parts of the run's own source
+            config = override(config, {"source": data, **fresh})
+        return open_source(config)
+
+    def evaluate(self, data: str | None = None, split: str | None = None, limit: int | None = None) -> Measured:
+        """Metrics over a split; None: `test`, or `val` where there is none.
+
+        Raises:
+            UserError: the data is wrong or has no such split.
+        """
+        source = self.source(data)
+        if split is None:
+            split = next((name for name in ("test", "val", "train") if len(source.splits.get(name, ()))), "test")
+        if split not in source.splits or not len(source.splits[split]):
+            there = [name for name, part in source.splits.items() if len(part)]
+            raise UserError(f"{source.name}: {unknown('split', split, there)}")
+        out: Evaluation = self.task.evaluate(self.model, source, split, limit, self.device)
+        return Measured(out.metrics, out.count, split, out.predictions, out.bad)
+
+    def predict(self, images: Picture | Sequence[Picture], text: str | None = None) -> list[Prediction]:
+        """What the model says of pictures: paths, file contents, or pixels uint8 [height, width, 3].
+
+        Raises:
+            UserError: a picture cannot be read.
+        """
+        items = list(images) if isinstance(images, list | tuple) else [images]
+        pixels = [self._picture(item) for item in items]
+        said = self.task.say(self.model, pixels, self.device, prompt=text)
+        names = [str(item) if isinstance(item, str | Path) else f"picture {i}" for i, item in enumerate(items)]
+        return [Prediction(name, text, score=score) for name, (text, score) in zip(names, said, strict=True)]
+
+    def _picture(self, item: Any) -> torch.Tensor:
+        pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)
+        try:
+            data = read_picture(item) if isinstance(item, str | Path) else item
+            return pipeline(data, str(item) if isinstance(item, str | Path) else "", None)
+        except BadImage as error:
+            where = f"{item}: " if isinstance(item, str | Path) else ""
+            raise UserError(f"{where}{error.message}") from error
+
+
+def read_picture(path: str | Path) -> bytes:
+    """A picture file's bytes.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read picture {path}: {error.strerror}") from error

@@ -1,0 +1,35 @@
+"""`patchword evaluate`: how good a trained model is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from patchword.cli.options import Json, Run, print_json
+
+
+def command(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder, archive or table; none: the run's own data.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Which split; none: test, or val where there is none.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at this many pictures at most.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained model on a data set."""
+    from patchword.api import load
+
+    evaluation = load(run).evaluate(data, split, limit)
+    if as_json:
+        print_json({"metrics": evaluation.metrics, "count": evaluation.count, "split": evaluation.split})
+        return
+    typer.echo(f"{evaluation.count} samples of {evaluation.split}")
+    width = max(len(name) for name in evaluation.metrics)
+    for name, value in evaluation.metrics.items():
+        typer.echo(f"  {name:<{width}}  {value:.4f}")
+    for bad in evaluation.bad:
+        typer.echo(f"left out: {bad.id}: {bad.message}", err=True)

@@ -1,0 +1,31 @@
+"""`patchword train`: a model from a configuration and data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from patchword.cli.options import Json, Overrides, Spec, print_json
+
+
+def command(
+    spec: Spec,
+    overrides: Overrides = None,
+    out: Annotated[str, typer.Option("--out", metavar="RUN", help="The folder that the run is kept in.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a model; Ctrl-C and SIGTERM leave a checkpoint to resume from."""
+    from patchword.config import UserError, parse_overrides
+
+    if not out:
+        raise UserError("say where the run is to be kept: --out RUN")
+    from patchword.models.presets import load_config
+
+    config = load_config(spec, parse_overrides(overrides or []))  # refused before torch is imported
+    from patchword.api import train
+
+    result = train(config, out, resume=resume)
+    if as_json:
+        print_json({"run": str(result.run), "steps": result.steps, "metrics": result.metrics})

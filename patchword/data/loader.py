@@ -1,0 +1,119 @@
+"""Batches without end, in an order that any position of it can be resumed from, prepared by worker processes."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, Self, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from patchword.data.batch import Batch
+from patchword.data.sampler import BatchSampler
+
+
+class Position(NamedTuple):
+    """Where a batch comes from."""
+
+    epoch: int = 0
+    """Passes over the data before it."""
+    batch: int = 0
+    """Batches of that epoch before it."""
+
+
+class WorkerDied(RuntimeError):
+    """A process that prepares batches ended by itself, or was killed."""
+
+
+class _Examples(Protocol):
+    lengths: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Any: ...
+
+    def collate(self, examples: Sequence[Any]) -> Batch: ...
+
+
+class Loader:
+    """An endless iterator of batches; the same with any number of workers, and from any position on.
+
+    Args:
+        examples: what batches are made of, asked for by (epoch, index).
+        sampler: which of them go together.
+        workers: processes that prepare batches ahead; 0: none but this one.
+        device: where batches go; on cuda by way of page-locked memory.
+        position: where the first batch comes from.
+    """
+
+    def __init__(
+        self,
+        examples: _Examples,
+        sampler: BatchSampler,
+        workers: int = 0,
+        device: str = "cpu",
+        position: Position = Position(),
+    ) -> None:
+        self.position = position
+        """Where the next batch comes from; batches that were only prepared ahead do not count."""
+        self.device, self.sampler = device, sampler
+        self._ahead: deque[Position] = deque()
+        loader = DataLoader(
+            cast(Dataset[Any], examples),
+            batch_sampler=self._plan(position),  # pyright: ignore[reportArgumentType]  (any iterable will do)
+            collate_fn=examples.collate,
+            num_workers=workers,
+            pin_memory=device.startswith("cuda"),
+            worker_init_fn=_ignore_signals if workers else None,
+            generator=torch.Generator(),  # its own: torch's global one must not move
+        )
+        self._batches: Iterator[Batch] | None = iter(loader)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        """The next batch, on the device.
+
+        Raises:
+            WorkerDied: a worker process is gone.
+        """
+        if self._batches is None:
+            raise ValueError("this loader is closed")
+        try:
+            batch = next(self._batches)
+        except RuntimeError as error:
+            if is_worker_death(error):
+                raise WorkerDied(str(error)) from error
+            raise
+        self.position = self._ahead.popleft()
+        return batch if self.device == "cpu" else batch.to(self.device, non_blocking=True)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._batches = None
+
+    def _plan(self, start: Position) -> Iterator[list[tuple[int, int]]]:
+        """Keys of each batch. One plan over all epochs: workers need no restart, and never wait, between two."""
+        epoch, first = start
+        while True:
+            batches = self.sampler.epoch(epoch)
+            for i in range(first, len(batches)):
+                self._ahead.append(Position(epoch, i + 1) if i + 1 < len(batches) else Position(epoch + 1, 0))
+                yield [(epoch, index) for index in batches[i]]
+            epoch, first = epoch + 1, 0
+
+
+def is_worker_death(error: RuntimeError) -> bool:
+    """Whether this is how torch says, anywhere in the main process, that a worker is gone."""
+    return isinstance(error, WorkerDied) or "DataLoader worker (pid" in str(error)
+
+
+def _ignore_signals(worker: int) -> None:
+    # Ctrl-C and many a scheduler signal the whole group; the training process decides when its workers end
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,63 @@
+"""The embedded data set as a source: scenes drawn when they are read, whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from patchword.config import DataConfig
+from patchword.data.base import Record, Split
+from patchword.data.file_source import Notes
+from patchword.data.scenes import SceneWorld
+from patchword.data.splits import Splits
+
+
+class SceneSplit:
+    """The first `count` scenes of one split of a world."""
+
+    def __init__(self, name: str, count: int, world: SceneWorld, language: str) -> None:
+        self.name = name
+        self._count = count
+        self._world = world
+        self._language = language
+
+    def __len__(self) -> int:
+        return self._count
+
+    def record(self, index: int) -> Record:
+        """Scene `index`, with every phrasing of what it shows."""
+        captions = self._world.captions(self._world.scene(self.name, self._at(index)), self._language)
+        return Record(f"{self.name}/{index}", tuple(captions))
+
+    def read(self, index: int) -> np.ndarray:
+        """The picture: uint8 [height, width, 3]."""
+        return self._world.draw(self._world.scene(self.name, self._at(index)))
+
+    def describes(self, index: int, caption: str) -> bool:
+        """Whether a caption names every object of the scene rightly, and nothing else."""
+        return self._world.describes(self._world.scene(self.name, self._at(index)), caption, self._language)
+
+    def _at(self, index: int) -> int:
+        if not 0 <= index < self._count:
+            raise IndexError(f"record {index} of the {self._count} in split {self.name!r}")
+        return index
+
+
+class SceneSource:
+    """The embedded data set: train, val, test, and novel with combinations that the others never show."""
+
+    def __init__(self, config: DataConfig) -> None:
+        scenes = config.scenes
+        world = SceneWorld(scenes.seed, config.image.height, config.image.width, scenes.max_objects)
+        counts = {"train": scenes.train, "val": scenes.val, "test": scenes.test, "novel": scenes.test}
+        self.name = "scenes"
+        self.notes = Notes()
+        self._scenes = Splits(
+            self.name, {name: SceneSplit(name, count, world, scenes.language) for name, count in counts.items()}
+        )
+        self.splits: Mapping[str, Split] = self._scenes
+
+    def describes(self, split: str, index: int, caption: str) -> bool:
+        """Whether a caption is true and complete."""
+        return self._scenes[split].describes(index, caption)

@@ -1,0 +1,63 @@
+"""Splits by name, and who belongs to which: by list, by column, or by a seeded share of the pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeVar
+
+from patchword.config import SplitsConfig, UserError, unknown
+
+S = TypeVar("S")
+
+_SAME = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "develop": "val",
+    "development": "val",
+    "testing": "test",
+}
+
+
+def split_name(label: str) -> str:
+    """The name of a split that people spell in several ways: train, val, test; others stay, in lower case."""
+    label = label.strip().lower()
+    return _SAME.get(label, label)
+
+
+def share_split(config: SplitsConfig, name: str) -> str:
+    """The split of a picture, from the seed and its name alone: more pictures move none of the others."""
+    digest = hashlib.blake2b(f"{config.seed}/{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    draw = int.from_bytes(digest) / 2**64
+    # test first: another share for validation leaves the test pictures as they are
+    if draw < config.test:
+        return "test"
+    return "val" if draw < config.test + config.val else "train"
+
+
+class MissingSplitError(UserError, KeyError):
+    """A source has no such split."""
+
+    def __str__(self) -> str:  # a KeyError would print the message in quotes
+        return str(self.args[0])
+
+
+class Splits(Mapping[str, S], Generic[S]):
+    """Splits by name; to ask for one that is not there is a user's mistake, and says which there are."""
+
+    def __init__(self, source: str, splits: Mapping[str, S]) -> None:
+        self._source = source
+        self._splits = dict(splits)
+
+    def __getitem__(self, name: str) -> S:
+        if name not in self._splits:
+            raise MissingSplitError(f"{self._source}: {unknown('split', name, self._splits)} (see data.splits)")
+        return self._splits[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._splits)
+
+    def __len__(self) -> int:
+        return len(self._splits)

@@ -1,0 +1,264 @@
+"""Tables of captions: CSV, TSV, JSON, JSON lines, parquet, and Flickr8k's token file, as rows that know their line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from patchword.config import UserError
+
+
+class Row(NamedTuple):
+    """Some cells of one row."""
+
+    number: int
+    """Its line in the file, or its number among the rows; from 1."""
+    cells: tuple[Any, ...]
+    """In the order that was asked for; None where the row has no such cell."""
+
+
+class Table(Protocol):
+    """Rows of named cells, read again at every pass."""
+
+    name: str
+    unit: str
+    """What a row's number counts: line, row or entry."""
+    columns: tuple[str, ...]
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
+        """Each row's cells of the columns `wanted`.
+
+        Raises:
+            UserError: a row is malformed; the message names its line.
+        """
+        ...
+
+
+Reader = Callable[[str, bytes], Table]
+
+
+def where(table: Table, number: int) -> str:
+    """`captions.csv, line 7`: how messages name a row."""
+    return f"{table.name}, {table.unit} {number}"
+
+
+def decode(name: str, data: bytes) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error
+
+
+class DelimitedTable:
+    """Cells between commas or tabs (RFC 4180): a cell with the delimiter, a quote or a line break is quoted."""
+
+    unit = "line"
+
+    def __init__(self, name: str, data: bytes, delimiter: str) -> None:
+        self.name = name
+        self._text = decode(name, data)
+        self._delimiter = delimiter
+        _, header = next(self._records(), (0, []))
+        self.columns = tuple(cell.strip() for cell in header)
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
+        """Each row below the header."""
+        places = [self.columns.index(column) for column in wanted]
+        records = self._records()
+        next(records, None)
+        for line, cells in records:
+            if len(cells) != len(self.columns):
+                raise UserError(
+                    f"{self.name}, line {line}: {len(cells)} cells, but the header has {len(self.columns)}; "
+                    f"a cell with a {_DELIMITERS[self._delimiter]} in it must be quoted"
+                )
+            yield Row(line, tuple(cells[place] for place in places))
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        lines = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter, strict=True)
+        while True:
+            start = lines.line_num + 1  # where the row begins: a quote that is never closed ends far below
+            try:
+                cells = next(lines)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise UserError(
+                    f'{self.name}, line {start}: broken quotes ({error}); a quote inside a quoted cell is written ""'
+                ) from error
+            if cells:
+                yield start, cells
+
+
+_DELIMITERS = {",": "comma", "\t": "tab"}
+
+
+class ObjectsTable:
+    """Rows that are mappings already, each with its number."""
+
+    def __init__(self, name: str, unit: str, objects: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
+        self.name, self.unit = name, unit
+        self._objects = objects
+        self.columns = tuple(dict.fromkeys(key for _, item in objects for key in item))
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
+        """Each object's values."""
+        for number, item in self._objects:
+            yield Row(number, tuple(map(item.get, wanted)))
+
+
+class ParquetTable:
+    """An Apache Parquet file; columns that nobody wants are not read."""
+
+    unit = "row"
+
+    def __init__(self, name: str, data: bytes) -> None:
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise UserError(f"{name}: parquet needs pyarrow; pip install 'patchword[parquet]'") from error
+        self.name = name
+        self._errors = (pyarrow.ArrowException, OSError)
+        try:
+            self._file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        except self._errors as error:
+            raise UserError(f"{name}: not a parquet file, or damaged ({error})") from error
+        self.columns = tuple(self._file.schema_arrow.names)
+
+    def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
+        """Each row, counted from 1."""
+        number = 0
+        try:
+            for batch in self._file.iter_batches(columns=list(wanted)):
+                columns = batch.to_pydict()
+                for cells in zip(*(columns[name] for name in wanted), strict=True):
+                    number += 1
+                    yield Row(number, cells)
+        except self._errors as error:
+            raise UserError(f"{self.name}: damaged after row {number} ({error})") from error
+
+
+def _read_csv(name: str, data: bytes) -> Table:
+    return DelimitedTable(name, data, ",")
+
+
+def _read_tsv(name: str, data: bytes) -> Table:
+    return DelimitedTable(name, data, "\t")
+
+
+def _read_json(name: str, data: bytes) -> Table:
+    content = _parse(name, decode(name, data))
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        items = _coco(name, content)
+    else:
+        items = content
+    if not isinstance(items, list):
+        raise UserError(f'{name}: should be a list of objects, or {{"images": [...], "annotations": [...]}}')
+    return ObjectsTable(name, "entry", [(i, _object(f"{name}, entry {i}", item)) for i, item in enumerate(items, 1)])
+
+
+def _read_jsonl(name: str, data: bytes) -> Table:
+    lines = [(number, line) for number, line in enumerate(decode(name, data).split("\n"), 1) if line.strip()]
+    places = [(number, f"{name}, line {number}", line) for number, line in lines]
+    return ObjectsTable(name, "line", [(number, _object(place, _parse(place, line))) for number, place, line in places])
+
+
+def _read_tokens(name: str, data: bytes) -> Table:
+    objects = []
+    for number, line in enumerate(decode(name, data).split("\n"), 1):
+        if not line.strip():
+            continue
+        picture, tab, caption = line.partition("\t")
+        picture, mark, _ = picture.rpartition("#")
+        if not (tab and mark):
+            raise UserError(f"{name}, line {number}: should be NAME#NUMBER, a tab, and the caption")
+        objects.append((number, {"image": picture, "caption": caption}))
+    return ObjectsTable(name, "line", objects)
+
+
+def _parse(place: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise UserError(f"{place}: not JSON at {line}column {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists in lists
+        raise UserError(f"{place}: JSON that cannot be read ({error})") from error
+
+
+def _object(place: str, item: Any) -> Mapping[str, Any]:
+    if not isinstance(item, dict):
+        raise UserError(f"{place}: should be an object, got {str(item)[:40]!r}")
+    return item
+
+
+def _coco(name: str, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One row an annotation, with the fields of its image (COCO's layout: Lin et al. 2014)."""
+    for key in ("images", "annotations"):
+        if not isinstance(content[key], list):
+            raise UserError(f"{name}: {key!r} should be a list")
+    images = {}
+    for number, item in enumerate(content["images"], 1):
+        image = _object(f"{name}, image {number}", item)
+        images[_key(f"{name}, image {number}", image, "id")] = image
+    rows = []
+    for number, item in enumerate(content["annotations"], 1):
+        place = f"{name}, annotation {number}"
+        annotation = _object(place, item)
+        image = images.get(_key(place, annotation, "image_id"))
+        if image is None:
+            raise UserError(f"{place}: no image has the id {annotation['image_id']!r}")
+        rows.append({**image, **annotation})
+    return rows
+
+
+def _key(place: str, item: Mapping[str, Any], field: str) -> int | str:
+    value = item.get(field)
+    if not isinstance(value, int | str):
+        raise UserError(f"{place}: {field!r} should be a number or text, got {value!r}")
+    return value
+
+
+READERS: dict[str, Reader] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".parquet": ParquetTable,
+    ".token.txt": _read_tokens,
+    "captions.txt": _read_csv,
+}
+"""By the end of the file's name; `captions.txt` and `.token.txt` are Flickr8k's."""
+
+
+def is_table(name: str) -> bool:
+    """Whether a file's name is a table's."""
+    return _reader(name) is not None
+
+
+def read_table(name: str, data: bytes) -> Table:
+    """The table in a file's bytes, by the end of its name.
+
+    Raises:
+        UserError: the name is no table's, the bytes are not what the name says, or there is no row.
+    """
+    reader = _reader(name)
+    if reader is None:
+        raise UserError(f"{name}: not a table; its name should end with one of {', '.join(READERS)}")
+    table = reader(name, data)
+    if not table.columns:
+        raise UserError(f"{name}: the table is empty")
+    return table
+
+
+def _reader(name: str) -> Reader | None:
+    name = name.lower()
+    return next((reader for end, reader in READERS.items() if name.endswith(end)), None)

@@ -1,0 +1,61 @@
+"""A model from a preset's name, a file, plain data or a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from patchword.config import (
+    ModelConfig,
+    RunConfig,
+    TextTowerConfig,
+    TokenizerConfig,
+    UserError,
+    override,
+)
+from patchword.models.model import Model
+from patchword.models.presets import load_config
+
+
+def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig, **overrides: Any) -> Model:
+    """A new model with fresh weights.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping (of a run or of a model alone), or a configuration.
+        overrides: dotted settings, as on the command line: `**{"model.text.vocab_size": 1000}`.
+
+    A text tower whose `vocab_size` is null gets as many rows as the run's tokenizer may have at most.
+
+    Raises:
+        UserError: naming everything that is wrong.
+    """
+    if isinstance(spec, Mapping) and "towers" in spec:
+        spec = ModelConfig.from_dict(spec)
+    if isinstance(spec, ModelConfig):
+        changes = {path.removeprefix("model."): value for path, value in overrides.items()}
+        return (override(spec, changes) if changes else spec).build()
+    return planned_model(load_config(spec, overrides)).build()
+
+
+def planned_model(run: RunConfig) -> ModelConfig:
+    """The run's model before any text was seen: vocabularies as large as the tokenizer may become."""
+    towers = {
+        name: tower.replace(vocab_size=planned_vocab_size(run.data.tokenizer))
+        if isinstance(tower, TextTowerConfig) and tower.vocab_size is None
+        else tower
+        for name, tower in run.model.towers.items()
+    }
+    return run.model.replace(towers=towers)
+
+
+def planned_vocab_size(tokenizer: TokenizerConfig) -> int:
+    """Most entries that a tokenizer of these settings can have.
+
+    Raises:
+        UserError: it depends on the data alone.
+    """
+    size = tokenizer.most_entries()
+    if size is None:
+        raise UserError(f"a {tokenizer.kind} tokenizer's size is known only from the data: set model.text.vocab_size")
+    return size
