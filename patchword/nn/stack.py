@@ -57,8 +57,6 @@ class Stack(nn.Module):
             return own, None, pos
         info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
         memory_mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1])  # one row serves all queries, folded or not
-            SequenceInfo(), info, 1, memory.x.shape[1]
-        )  # one row for all queries, however they are folded
         return own, View(memory_mask, memory=memory.x), pos
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool = False) -> StackCache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from numbers import Real
 from typing import Any
 
 MISSING = "–"
@@ -11,9 +11,9 @@ _HUGE = 1e100  # beyond this a number is as useless as infinity, and differences
 
 def number(value: Any) -> float | None:
     """The value as a finite float, or None where it is not one."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return float(value) if math.isfinite(value) and abs(value) < _HUGE else None
+    return float(value) if abs(value) < _HUGE else None
 
 
 def whole(value: Any) -> str:
