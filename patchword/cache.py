@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from patchword.sequence import SequenceInfo
+from patchword.sequence import SequenceInfo, positions_of
 
 
 class LayerCache(Protocol):
@@ -120,15 +120,11 @@ class StackCache:
         """Place among the real tokens of each row, counting those already here; int [1 or B, T]."""
         if self._valid is None and valid is None:
             return places[None]
-        before = 0 if self._valid is None else (self._valid * self._filled(places)).sum(-1, keepdim=True)
+        own = torch.arange(len(places), device=places.device)[None] if valid is None else positions_of(valid)
         if self._valid is None:
-            before = self.length
-        return before + (
-            torch.arange(len(places), device=places.device)[None] if valid is None else valid.long().cumsum(-1) - 1
-        ).clamp_min(0)
-
-    def _filled(self, places: Tensor) -> Tensor:
-        return torch.arange(self.max_len, device=places.device) < places[0]
+            return self.length + own
+        filled = torch.arange(self.max_len, device=places.device) < self.length
+        return (self._valid & filled).sum(-1, keepdim=True) + own
 
     def _remember(self, info: SequenceInfo, batch: int, places: Tensor) -> None:
         if info.valid is not None and self._valid is None:

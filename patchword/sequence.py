@@ -35,7 +35,7 @@ class SequenceInfo(NamedTuple):
     valid: Tensor | None = None
     """bool [B, T]; None: every token is real."""
     pos: Tensor | None = None
-    """int [B, T], or [B, T, 2] for rows and columns; None: 0 ... T-1. Special tokens stand at -1."""
+    """int [B, T], or [B, T, 2] for rows and columns; None: the place among the real tokens. Special tokens stand at -1."""
     order: Tensor | None = None
     """int [B, T]; a causal layer sees keys with order <= own, so ties see one another; None: 0 ... T-1."""
     segment: Tensor | None = None

@@ -69,7 +69,7 @@ class Config:
         """The part that these settings describe; `args` are what only its surroundings know, such as widths."""
         if self.implementation is None:
             raise LookupError(f"nothing implements {type(self).__name__}: import the module that does")
-        return self.implementation(self, *args)
+        return type(self).implementation(self, *args)  # through the class: a function must not become a method
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed (and checked again)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import math
 import os
 import struct
 import tempfile
@@ -103,8 +102,9 @@ class MemoryCache(_NamedEntries):
 
 
 _MAGIC = b"pwp1"
-_HEADER = struct.Struct("<4sIIII")
-"""Magic, three sides, CRC-32 of the pixels; these follow."""
+_HEADER = struct.Struct("<4sI")
+"""Magic, CRC-32 of all that follows: the shape, the pixels."""
+_SHAPE = struct.Struct("<III")
 
 
 class DiskCache(_NamedEntries):
@@ -123,21 +123,21 @@ class DiskCache(_NamedEntries):
             data = bytearray(self._path(name).read_bytes())
         except OSError:
             return None
-        if len(data) < _HEADER.size:
+        if len(data) < _HEADER.size + _SHAPE.size:
             return None
-        magic, *shape, checksum = _HEADER.unpack_from(data)
-        body = memoryview(data)[_HEADER.size :]
-        if magic != _MAGIC or not body or len(body) != math.prod(shape) or zlib.crc32(body) != checksum:
+        magic, checksum = _HEADER.unpack_from(data)
+        if magic != _MAGIC or zlib.crc32(memoryview(data)[_HEADER.size :]) != checksum:
             return None
-        return np.frombuffer(body, np.uint8).reshape(shape)
+        shape = _SHAPE.unpack_from(data, _HEADER.size)
+        return np.frombuffer(data, np.uint8, offset=_HEADER.size + _SHAPE.size).reshape(shape)
 
     def _put(self, name: str, pixels: np.ndarray) -> None:
         if not self.writes:
             return
-        path, body = self._path(name), pixels.tobytes()
+        path, body = self._path(name), _SHAPE.pack(*pixels.shape) + pixels.tobytes()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_whole(path, _HEADER.pack(_MAGIC, *pixels.shape, zlib.crc32(body)) + body)
+            _write_whole(path, _HEADER.pack(_MAGIC, zlib.crc32(body)) + body)
         except OSError as error:
             self.writes = False
             _log.warning("no more pictures are cached in %s: %s", self.folder, error)

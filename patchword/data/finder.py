@@ -74,11 +74,10 @@ class DirectFinder:
 
     def __init__(self, folder: Folder) -> None:
         self.archive: Archive = folder
-        self._root = folder.root.rstrip("/") + "/"
 
     def find(self, name: str) -> str:
         """That very path."""
-        return tidy(name).removeprefix(self._root)
+        return tidy(name)
 
     def pictures(self) -> Iterable[str]:
         """None: the folder is not the table's own."""

@@ -24,7 +24,10 @@ class Position(NamedTuple):
     """Batches of that epoch before it."""
 
 
-class WorkerDied(RuntimeError):
+START = Position()
+
+
+class WorkerDiedError(RuntimeError):
     """A process that prepares batches ended by itself, or was killed."""
 
 
@@ -55,7 +58,7 @@ class Loader:
         sampler: BatchSampler,
         workers: int = 0,
         device: str = "cpu",
-        position: Position = Position(),
+        position: Position = START,
     ) -> None:
         self.position = position
         """Where the next batch comes from; batches that were only prepared ahead do not count."""
@@ -79,7 +82,7 @@ class Loader:
         """The next batch, on the device.
 
         Raises:
-            WorkerDied: a worker process is gone.
+            WorkerDiedError: a worker process is gone.
         """
         if self._batches is None:
             raise ValueError("this loader is closed")
@@ -87,7 +90,7 @@ class Loader:
             batch = next(self._batches)
         except RuntimeError as error:
             if is_worker_death(error):
-                raise WorkerDied(str(error)) from error
+                raise WorkerDiedError(str(error)) from error
             raise
         self.position = self._ahead.popleft()
         return batch if self.device == "cpu" else batch.to(self.device, non_blocking=True)
@@ -109,7 +112,7 @@ class Loader:
 
 def is_worker_death(error: RuntimeError) -> bool:
     """Whether this is how torch says, anywhere in the main process, that a worker is gone."""
-    return isinstance(error, WorkerDied) or "DataLoader worker (pid" in str(error)
+    return isinstance(error, WorkerDiedError) or "DataLoader worker (pid" in str(error)
 
 
 def _ignore_signals(worker: int) -> None:

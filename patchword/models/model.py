@@ -87,7 +87,7 @@ class Model(nn.Module):
                 raise ValueError(unknown("tower", name, self.towers))
         if not inputs:
             raise ValueError(f"no input: give at least one of {', '.join(self.towers)}")
-        batch = len(_tensor(next(iter(inputs.values()))))
+        batch = _tensor(next(iter(inputs.values()))).shape[0]
         parts = {}
         for name, tower in self.towers.items():
             if name != skip:
@@ -123,7 +123,7 @@ class Model(nn.Module):
         assert self.trunk is not None
         reader = cast(Tower, self.towers[self.fusion.reader])
         parts = self.encode(inputs, skip=self.fusion.reader)
-        batch = len(_tensor(next(iter(inputs.values()))))
+        batch = _tensor(next(iter(inputs.values()))).shape[0]
         like = next(self.trunk.parameters())
         prefix = 0 if self.trunk.config.cross_attention is not None else sum(t.x.shape[1] for t in parts.values())
         trunk = self.trunk.new_cache(batch, prefix + max_len, like, static)

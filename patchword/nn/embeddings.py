@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from patchword.config import ImageTowerConfig, TextTowerConfig, UserError
 from patchword.nn.positions import Places
-from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens, positions_of
+from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
 
 
 class TextEmbedding(nn.Module):
@@ -28,7 +28,7 @@ class TextEmbedding(nn.Module):
         x = self.table(ids)
         if self.scale != 1.0:
             x = x * self.scale
-        return Tokens(x, SequenceInfo(valid=valid, pos=None if valid is None else positions_of(valid)))
+        return Tokens(x, SequenceInfo(valid=valid))
 
     def empty(self, batch: int) -> TextInput:
         """What a batch without text looks like: no tokens."""

@@ -10,7 +10,7 @@ from patchword.config import StackConfig, UserError
 from patchword.nn.attention import View
 from patchword.nn.block import Block
 from patchword.nn.positions import ANYWHERE, Places
-from patchword.sequence import Mask, SequenceInfo, Tokens
+from patchword.sequence import Mask, SequenceInfo, Tokens, positions_of
 
 
 class Stack(nn.Module):
@@ -45,7 +45,9 @@ class Stack(nn.Module):
         x, info = tokens
         batch, length, device = x.shape[0], x.shape[1], x.device
         if cache is None:
-            pos = info.pos if info.pos is not None else torch.arange(length, device=device)[None]
+            pos = info.pos
+            if pos is None:
+                pos = torch.arange(length, device=device)[None] if info.valid is None else positions_of(info.valid)
             mask = Mask(info, info, length, length)
         else:
             extended = cache.extend(info, batch, length, device)

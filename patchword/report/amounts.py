@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,11 @@ def number(value: Any) -> float | None:
     """The value as a finite float, or None where it is not one."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return float(value) if abs(value) < _HUGE else None
+    try:
+        found = float(value) + 0.0  # the sum turns -0.0 into 0.0
+    except OverflowError:
+        return None
+    return found if abs(found) < _HUGE else None
 
 
 def whole(value: Any) -> str:
@@ -23,16 +28,21 @@ def whole(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """About four digits: `0.2137`, `12.35`, `4,821`, `3.2e-05`."""
+    """About four digits: `0.2137`, `12.35`, `4,821`, `3.2e-5`."""
     found = number(value)
     if found is None:
         return MISSING if value is None else str(value)
     size = abs(found)
     if size >= 1e7 or 0 < size < 1e-3:
-        return f"{found:.2g}"
+        return scientific(found, 1)
     if size >= 1000 or found == int(found):
         return f"{found:,.0f}"
     return f"{found:.{2 if size >= 10 else 3 if size >= 1 else 4}f}"
+
+
+def scientific(value: float, digits: int) -> str:
+    """`1.5e-7`, with at most so many digits after the point."""
+    return re.sub(r"\.?0*e([+-])0*", r"e\1", f"{value:.{digits}e}").replace("e+", "e").removesuffix("e")
 
 
 def percent(value: Any) -> str:

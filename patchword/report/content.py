@@ -69,7 +69,7 @@ class Report:
     results: Sequence[Result] = ()
     """Quality by split; the first gives the headline."""
     pictures: Sequence[Shown] = ()
-    """Examples."""
+    """Examples that were not trained on."""
     metrics: Sequence[Mapping[str, Any]] = ()
     """Lines of `metrics.jsonl`, as `read_metrics` gives them."""
     cost: Cost = Cost()

@@ -18,7 +18,7 @@ Attributes = Mapping[str, str | int | float | bool | None]
 _FORBIDDEN = re.compile("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
 """Characters that an HTML document may not hold (controls, halves of surrogate pairs, non-characters)."""
 
-_EMPTY = frozenset("meta link img br circle line path rect use image".split())
+_EMPTY = frozenset(["meta", "link", "img", "br", "circle", "line", "path", "rect", "use", "image"])
 """Elements without content, in HTML and in the SVG that is used here."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from patchword.config import BadSamplesConfig, UserError
@@ -18,12 +18,16 @@ class BadSamples:
     Args:
         config: what happens when a sample cannot be read.
         report: called once for each bad sample.
+        state: the counts of a checkpoint, as `state` gave them.
     """
 
-    def __init__(self, config: BadSamplesConfig, report: Callable[[BadSample], None]) -> None:
+    def __init__(
+        self, config: BadSamplesConfig, report: Callable[[BadSample], None], state: Mapping[str, Any] | None = None
+    ) -> None:
         self.config, self.report = config, report
-        self.read, self.count = 0, 0
-        self.known: set[str] = set()
+        self.read: int = state["read"] if state else 0
+        self.count: int = state["count"] if state else 0
+        self.known: set[str] = set(state["known"]) if state else set()
 
     def look(self, batch: Batch, epoch_over: bool) -> None:
         """Count a batch; `epoch_over` says that it was its epoch's last.
@@ -54,10 +58,6 @@ class BadSamples:
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
         return {"read": self.read, "count": self.count, "known": sorted(self.known)}
-
-    def load(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.read, self.count, self.known = state["read"], state["count"], set(state["known"])
 
 
 def _say(sample: BadSample) -> str:

@@ -1,11 +1,11 @@
 """Checkpoints of a training: `checkpoints/step-00000100/`, each whole or not there at all.
 
-    model.safetensors      weights
-    optimizer.safetensors  `quantity:parameter name`
-    ema.safetensors        running mean of the weights, where there is one
-    rng.safetensors        torch's random state: `cpu`, `cuda`
-    state.json             `TrainState`
-    checksums.json         SHA-256 of the others
+model.safetensors      weights
+optimizer.safetensors  `quantity:parameter name`
+ema.safetensors        running mean of the weights, where there is one
+rng.safetensors        torch's random state: `cpu`, `cuda`
+state.json             `TrainState`
+checksums.json         SHA-256 of the others
 """
 
 from __future__ import annotations

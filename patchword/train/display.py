@@ -132,8 +132,8 @@ class Live:
 
 def open_display(stream: TextIO | None = None) -> Display:
     """What suits the stream (None: standard error): a live bar on a terminal, plain lines elsewhere."""
-    stream = stream if stream is not None else sys.stderr
-    return Live(stream) if stream.isatty() else Lines(stream)
+    out: TextIO = stream if stream is not None else sys.stderr
+    return Live(out) if out.isatty() else Lines(out)
 
 
 def describe(line: Mapping[str, Any], left: float) -> str:

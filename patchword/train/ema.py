@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
@@ -30,7 +31,7 @@ class Ema:
     def update(self, step: int) -> None:
         """Take in the weights after step `step` (the first is 1)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.mean.values()), list(self._weights.values()), 1 - decay)
+        get_ema_multi_avg_fn(decay)(list(self.mean.values()), list(self._weights.values()), None)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

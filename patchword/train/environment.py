@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "numpy", "safetensors", "tokenizers", "Pillow", "simplejpe
 def environment() -> dict[str, Any]:
     """Versions, platform, commit and command line, as plain data."""
     return {
-        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "argv": sys.argv,
         "patchword": patchword.__version__,
         "commit": _commit(),

@@ -78,5 +78,7 @@ def open_evaluator(task: Task, run: RunConfig, source: Source, stop: StopSignals
     for name in ("eval_every", "patience"):
         if getattr(run.train, name) is not None:
             splits = ", ".join(source.splits) or "none"
-            raise UserError(f"train.{name}: {source.name} has no validation split (splits: {splits}); set data.splits.val")
+            raise UserError(
+                f"train.{name}: {source.name} has no validation split (splits: {splits}); set data.splits.val"
+            )
     return None

@@ -19,7 +19,7 @@ from patchword.train.precision import Precision
 from patchword.train.weights import load_tensors, load_weights, save_tensors, save_weights
 
 
-class NotFinite(ArithmeticError):
+class NotFiniteError(ArithmeticError):
     """A loss or a gradient is infinite or not a number."""
 
 
@@ -28,7 +28,7 @@ class Step(NamedTuple):
 
     total: Tensor
     """Sum of the loss, float64 scalar."""
-    count: Tensor
+    items: Tensor
     """Number of items in it."""
     norm: Tensor
     """Length of the gradient before clipping."""
@@ -55,20 +55,23 @@ class Learner:
         self.optimizer = build_optimizer(model, config.optimizer)
         self.ema = Ema(model, config.ema) if config.ema is not None else None
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
+        self._steps = 0
 
     def step(self, batches: Sequence[Batch], number: int, lr: float) -> Step:
         """Step `number` (the first is 1); its gradient is that of all batches as one.
 
         Raises:
-            NotFinite: on a CPU at once, with the weights unchanged; on CUDA, where looking would make it wait, `check`
-                says so later.
+            NotFiniteError: on a CPU at once, with the weights unchanged; on CUDA, where looking would make it wait,
+                `check` says so later.
         """
         found = self._gradient(batches)
         scaler = self.precision.scaler
         broken = ~torch.isfinite(found.total)
-        if not scaler.is_enabled():  # a scaler finds the largest scale by trying: gradients may overflow, steps be left out
+        if (
+            not scaler.is_enabled()
+        ):  # a scaler finds the largest scale by trying: gradients may overflow, steps be left out
             broken = broken | ~torch.isfinite(found.norm)
-        self._broken = self._broken | broken
+        self._broken, self._steps = self._broken | broken, number
         if self.device == "cpu":
             self.check()
         if self.config.clip is not None:
@@ -97,17 +100,19 @@ class Learner:
         gradients = [p.grad for p in self.weights if p.grad is not None]
         scaler.unscale_(self.optimizer)
         if len(batches) > 1:  # so far everything is divided by the first batch's count, not by that of all
-            torch._foreach_mul_(gradients, (first / count.clamp_min(1)).float())
+            torch._foreach_mul_(  # pyright: ignore[reportPrivateImportUsage]
+                gradients, (first / count.clamp_min(1)).float()
+            )
         return Step(total, count, torch.nn.utils.get_total_norm(gradients))
 
     def check(self) -> None:
         """Make sure that every step so far was finite.
 
         Raises:
-            NotFinite: one was not.
+            NotFiniteError: one was not.
         """
         if bool(self._broken):
-            raise NotFinite
+            raise NotFiniteError(f"step {self._steps}")
 
     @contextmanager
     def judged(self) -> Iterator[nn.Module]:

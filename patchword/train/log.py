@@ -47,7 +47,7 @@ class MetricsFile:
         Raises:
             OSError: the disk is full, or not writable; the file is then as before.
         """
-        data, before = (json.dumps(_finite(line), ensure_ascii=False) + "\n").encode(), self.size
+        data, before = (json.dumps(finite(line), ensure_ascii=False) + "\n").encode(), self.size
         try:
             written = self._file.write(data)
         except OSError:
@@ -83,9 +83,10 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
             yield line
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """The same plain data with null for numbers that are not finite, which JSON does not know."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
+        return {key: finite(part) for key, part in value.items()}
     return value

@@ -23,7 +23,8 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     patterns = tuple(patterns)
     _check(patterns, "freeze", names)
     for parameter, aliases in names.items():
-        parameter.requires_grad_(not any(fnmatchcase(a, pattern) for a in aliases for pattern in patterns))
+        if any(fnmatchcase(alias, pattern) for alias in aliases for pattern in patterns):
+            parameter.requires_grad_(False)
     if not any(p.requires_grad for p in names):
         raise UserError("train.optimizer.freeze: nothing is left to train")
 

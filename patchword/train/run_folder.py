@@ -1,16 +1,16 @@
 """The folder of a run, and how others read it.
 
-    config.yaml       the complete configuration
-    environment.json  versions, platform and command line of every session
-    task/             what the task learnt about the data before training (a tokenizer, ...)
-    metrics.jsonl     see `patchword.train.log`
-    checkpoints/      see `patchword.train.checkpoint`
-    model/            the best weights so far, all that is needed to use them:
-        config.json        {format: 1, step, metrics, run}; `run` is the complete configuration, its `model` with what
-                           the data decided (the size of the vocabulary) filled in
-        model.safetensors  weights; one that has several names stands there once
-        tokenizer.json ... whatever the task saves
-        checksums.json     SHA-256 of the others
+config.yaml       the complete configuration
+environment.json  versions, platform and command line of every session
+task/             what the task learnt about the data before training (a tokenizer, ...)
+metrics.jsonl     see `patchword.train.log`
+checkpoints/      see `patchword.train.checkpoint`
+model/            the best weights so far, all that is needed to use them:
+    config.json        {format: 1, step, metrics, run}; `run` is the complete configuration, its `model` with what
+                       the data decided (the size of the vocabulary) filled in
+    model.safetensors  weights; one that has several names stands there once
+    tokenizer.json ... whatever the task saves
+    checksums.json     SHA-256 of the others
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from patchword.config import RunConfig, UserError, read_file, to_yaml
+from patchword.config import RunConfig, RunError, UserError, read_file, to_yaml
 from patchword.tasks.base import Task
 from patchword.train.environment import environment
 from patchword.train.files import damage, is_leftover, recover, whole_folder, write_text
+from patchword.train.log import finite
 from patchword.train.resume import check_same
-from patchword.train.weights import save_weights
+from patchword.train.weights import load_weights, save_weights
 
+__all__ = ["OpenedRun", "RunFolder", "claim_run", "load_weights", "model_facts", "open_run", "prepared_task"]
+
+Metrics = Mapping[str, float]
 FORMAT = 1
 CONFIG, MODEL, WEIGHTS, TASK, METRICS = "config.yaml", "model", "model.safetensors", "task", "metrics.jsonl"
-_LOCK = ".lock"
+_FACTS, _CHECKPOINTS, _LOCK = "config.json", "checkpoints", ".lock"
 
 
-class LoadedRun(NamedTuple):
-    """What a run left for those who use its model."""
+class OpenedRun(NamedTuple):
+    """What those who use a run's model need."""
 
     run: RunConfig
     """Its configuration; `run.model` is complete."""
     folder: Path
     """What `Task.load` reads."""
     weights: Path
-    """What `patchword.train.weights.load_weights` reads."""
-    step: int
-    """Steps that the weights were trained for."""
-    metrics: dict[str, float]
-    """How good they are on the validation split, by name; empty where nothing was evaluated."""
+    """What `load_weights` reads."""
 
 
-def load_run(path: Path | str, task: str | None = None) -> LoadedRun:
+def open_run(path: Path | str, task: str | None = None) -> OpenedRun:
     """Find and check the model of a run folder (or of a copy of its `model/` alone).
 
     Args:
@@ -65,7 +65,7 @@ def load_run(path: Path | str, task: str | None = None) -> LoadedRun:
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such run folder")
-    model = path if (path / "config.json").is_file() and (path / WEIGHTS).is_file() else path / MODEL
+    model = path if (path / _FACTS).is_file() and (path / WEIGHTS).is_file() else path / MODEL
     if not model.is_dir():
         if not (path / CONFIG).is_file():
             raise UserError(f"{path} is not a run folder: it holds neither {CONFIG} nor {MODEL}/")
@@ -76,13 +76,19 @@ def load_run(path: Path | str, task: str | None = None) -> LoadedRun:
     wrong = damage(model)
     if wrong is not None:
         raise UserError(f"{model}: {wrong}")
-    data = read_file(model / "config.json")
+    data = read_file(model / _FACTS)
     if data.get("format") != FORMAT:
-        raise UserError(f"{model / 'config.json'}: format {data.get('format')!r} is not known here (known: {FORMAT})")
-    run = RunConfig.from_dict(data["run"], str(model / "config.json"))
+        raise UserError(f"{model / _FACTS}: format {data.get('format')!r} is not known here (known: {FORMAT})")
+    run = RunConfig.from_dict(data["run"], str(model / _FACTS))
     if task is not None and run.task.kind != task:
         raise UserError(f"{path} is a run of task {run.task.kind!r}; this needs one of task {task!r}")
-    return LoadedRun(run, model, model / WEIGHTS, data["step"], data["metrics"])
+    return OpenedRun(run, model, model / WEIGHTS)
+
+
+def model_facts(folder: Path) -> tuple[int, dict[str, float]]:
+    """Steps that the weights in a model folder were trained for, and their validation metrics (empty: none)."""
+    data = read_file(folder / _FACTS)
+    return data["step"], data["metrics"]
 
 
 def resume_command(path: Path) -> str:
@@ -97,46 +103,47 @@ def prepared_task(path: Path | str) -> Path | None:
 
 
 class RunFolder:
-    """A run folder that is being trained in; made by `open_run`."""
+    """A run folder that is being trained in; made by `claim_run`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints, self.metrics = path / "checkpoints", path / METRICS
+        self.checkpoints, self.metrics = path / _CHECKPOINTS, path / METRICS
 
     def begin(self, run: RunConfig, task: Task) -> None:
-        """Write what a session starts with."""
-        self.checkpoints.mkdir(exist_ok=True)
-        recover(self.checkpoints)
-        write_text(self.path / CONFIG, to_yaml(run))
-        if prepared_task(self.path) is None:
-            with whole_folder(self.path / TASK) as folder:
-                task.save(folder)
-        log = self.path / "environment.json"
-        sessions = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
-        write_text(log, json.dumps([*sessions, environment()], indent=2) + "\n")
+        """Write what a session starts with.
 
-    def write_model(self, run: RunConfig, task: Task, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
+        Raises:
+            RunError: the disk is full, or not writable.
+        """
+        log = self.path / "environment.json"
+        try:
+            self.checkpoints.mkdir(exist_ok=True)
+            write_text(self.path / CONFIG, to_yaml(run))
+            if prepared_task(self.path) is None:
+                with whole_folder(self.path / TASK) as folder:
+                    task.save(folder)
+            sessions = json.loads(log.read_text(encoding="utf-8")) if log.is_file() else []
+            write_text(log, json.dumps([*sessions, environment()], indent=2) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write in the run folder {self.path}: {error}") from error
+
+    def write_model(self, run: RunConfig, task: Task, model: nn.Module, step: int, metrics: Metrics) -> None:
         """Replace `model/`; a reader finds the old one or the new one, whole.
 
         Raises:
             OSError: the disk is full, or not writable; the old one is then still there.
         """
-        data: dict[str, Any] = {"format": FORMAT, "step": step, "metrics": dict(metrics)}
+        data: dict[str, Any] = {"format": FORMAT, "step": step, "metrics": finite(metrics)}
         data["run"] = run.replace(model=task.model_config()).to_dict()
         with whole_folder(self.path / MODEL) as folder:
             save_weights(model, folder / WEIGHTS)
             task.save(folder)
             text = json.dumps(data, indent=2, ensure_ascii=False)
-            (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-
-    def model_step(self) -> int | None:
-        """Step of the weights in `model/`; None: there are none."""
-        path = self.path / MODEL / "config.json"
-        return read_file(path)["step"] if path.is_file() else None
+            (folder / _FACTS).write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
-def open_run(path: Path, run: RunConfig, resume: bool) -> Iterator[RunFolder]:
+def claim_run(path: Path, run: RunConfig, resume: bool) -> Iterator[RunFolder]:
     """A run folder for this process alone, checked and cleared of what a killed process left.
 
     Raises:
@@ -160,6 +167,7 @@ def open_run(path: Path, run: RunConfig, resume: bool) -> Iterator[RunFolder]:
         except OSError as error:
             raise UserError(f"{path} is in use: another process is training in it") from error
         recover(path)
+        recover(path / _CHECKPOINTS)
         if resume:
             check_same(RunConfig.from_dict(read_file(path / CONFIG), str(path / CONFIG)), run, path)
         yield RunFolder(path)

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from patchword.data.loader import Position
+from patchword.data.loader import START, Position
 
 
 class Best(NamedTuple):
@@ -22,7 +22,7 @@ class TrainState:
 
     step: int = 0
     """Steps done."""
-    position: Position = Position()
+    position: Position = START
     """Where the next batch comes from."""
     samples: int = 0
     """Samples learnt from."""

@@ -11,6 +11,7 @@ import stat
 import struct
 import tarfile
 import threading
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,9 @@ def test_pickled_and_unopened(write: Callable[[Path, Files], Path], tmp_path: Pa
     copy = pickle.loads(pickle.dumps(archive))
     assert {os.readlink(f"/proc/self/fd/{fd}") for fd in _open_files()} == opened
     assert contents(before) == contents(copy) == files
+    last = pickle.loads(pickle.dumps(archive))
+    del archive  # closes its file, which is none of the copy's business
+    assert contents(last) == files
 
 
 def test_files_are_closed_with_their_archive(tmp_path: Path):
@@ -295,13 +299,8 @@ def test_a_cut_tar_is_refused_wherever_it_is_cut(tmp_path: Path):
         if cut % 1536 == 0:
             continue  # a tar with fewer members
         path.write_bytes(whole[:cut])
-        try:
-            archive = Tar(path)
-        except UserError as error:
-            assert "x.tar" in str(error)
-        else:  # only the padding after the last member is lost
-            assert cut % 1536 >= 512 + 900
-            assert all(map(archive.read, archive.names))
+        with pytest.raises(UserError, match=r"x\.tar"):
+            Tar(path)
 
 
 def test_a_damaged_header_does_not_hide_the_rest(tmp_path: Path):
@@ -338,7 +337,10 @@ def test_a_zip_that_lies_about_a_size_is_not_unpacked(tmp_path: Path):
     struct.pack_into("<I", data, entry + 24, 10)
     path.write_bytes(data)
     archive = Zip(path)
+    tracemalloc.start()
     assert refusal(archive, "a.jpg").reason == "unreadable"
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_zips_that_need_more_are_refused(tmp_path: Path):
