@@ -19,15 +19,15 @@ def main() -> None:
     started = time.monotonic()
     out = _free(Path(arguments.out))
 
-    patchword.train("captioner-tiny", out, **_settings(arguments.settings))
+    patchword.train("captioner-tiny", out, report=False, **_settings(arguments.settings))
     trained = patchword.load(out)
+    results = trained.report(("test", "novel"))
     print("\nHow good it is (share of captions that name every object with its right attributes and nothing else):")
     for split, what in (
         ("test", "unseen scenes"),
         ("novel", "combinations of shape and colour never seen in training"),
     ):
-        metrics = trained.evaluate(split=split).metrics
-        print(f"  {split:<6}{_accuracies(metrics)}  ({what})")
+        print(f"  {split:<6}{_accuracies(results[split].metrics)}  ({what})")
 
     print("\nWhat it says of unseen pictures:")
     world = SceneWorld()

@@ -11,13 +11,16 @@ import torch
 
 from patchword.config import RunConfig, UserError, override, unknown
 from patchword.data.base import Source
+from patchword.data.batch import BadSample
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.sources import open_source
 from patchword.models.create import create_model, planned_model
 from patchword.models.model import Model, count_parameters
 from patchword.models.presets import PRESETS, load_config, preset, summary
+from patchword.report.run import report_on
 from patchword.tasks.base import Evaluation, Prediction, Task
-from patchword.train.run_folder import load_weights, open_run
+from patchword.tasks.captioning import CaptioningTask
+from patchword.train.run_folder import load_weights, open_run, prepared_task
 from patchword.train.trainer import TrainResult
 from patchword.train.trainer import train as _train
 
@@ -58,16 +61,15 @@ def train(
         UserError: the configuration, the data or the folder is wrong; nothing was changed.
         RunError: training failed, and says what is safe.
     """
-    run = load_config(spec, overrides)
+    run, folder = load_config(spec, overrides), Path(out)
     source = open_source(run.data)
     torch.manual_seed(run.train.seed)
-    task: Task = run.task.implementation.prepare(run, source)
-    model = task.model_config().build()
-    result = _train(run, task, model, source, Path(out), resume=resume)
-    if report and result.stopped is None:
-        from patchword.report.run import report_on
-
-        report_on(load(out))
+    kind: type[Task] = type(run.task).implementation
+    prepared = prepared_task(folder) if resume else None
+    task = kind.load(run, prepared) if prepared is not None else kind.prepare(run, source)
+    result = _train(run, task, task.model_config().build(), source, folder, resume=resume)
+    if report and result.stopped not in ("SIGINT", "SIGTERM"):
+        load(folder).report(("val",), run.train.eval_samples)
     return result
 
 
@@ -88,15 +90,15 @@ def evaluate(run: str | Path, data: str | None = None, split: str | None = None,
 class Measured(NamedTuple):
     """How good a model is, and on what."""
 
+    split: str
+    """Which split of the data."""
     metrics: dict[str, float]
     """By name."""
     count: int
     """Samples looked at."""
-    split: str
-    """Which split of the data."""
     predictions: list[Prediction]
     """What was said of each."""
-    bad: tuple[Any, ...]
+    bad: tuple[BadSample, ...]
     """Samples that could not be read."""
 
 
@@ -107,7 +109,8 @@ class Trained:
         self.folder, self.device = folder, device
         run, task_folder, weights = open_run(folder)
         self.run: RunConfig = run
-        self.task: Task = run.task.implementation.load(run, task_folder)
+        kind: type[CaptioningTask] = type(run.task).implementation
+        self.task = kind.load(run, task_folder)
         self.model: Model = self.task.model_config().build()
         load_weights(self.model, weights)
         self.model.to(device).eval()
@@ -132,8 +135,19 @@ class Trained:
         if split not in source.splits or not len(source.splits[split]):
             there = [name for name, part in source.splits.items() if len(part)]
             raise UserError(f"{source.name}: {unknown('split', split, there)}")
-        out: Evaluation = self.task.evaluate(self.model, source, split, limit, self.device)
-        return Measured(out.metrics, out.count, split, out.predictions, out.bad)
+        return Measured(split, *self.task.evaluate(self.model, source, split, limit, self.device))
+
+    def report(self, splits: Sequence[str] = ("val",), limit: int | None = None) -> dict[str, Evaluation]:
+        """Measure the model on splits of its own data and write `report.html` into the run's folder."""
+        source = self.source()
+        results = {
+            split: self.task.evaluate(self.model, source, split, limit, self.device)
+            for split in splits
+            if len(source.splits.get(split, ()))
+        }
+        if results:
+            report_on(self.folder, self.run, self.model, self.task, source, results)
+        return results
 
     def predict(self, images: Picture | Sequence[Picture], text: str | None = None) -> list[Prediction]:
         """What the model says of pictures: paths, file contents, or pixels uint8 [height, width, 3].

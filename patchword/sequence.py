@@ -35,7 +35,8 @@ class SequenceInfo(NamedTuple):
     valid: Tensor | None = None
     """bool [B, T]; None: every token is real."""
     pos: Tensor | None = None
-    """int [B, T], or [B, T, 2] for rows and columns; None: the place among the real tokens. Special tokens stand at -1."""
+    """int [B, T], or [B, T, 2] for rows and columns; None: the place among the real tokens.
+    Special tokens stand at -1."""
     order: Tensor | None = None
     """int [B, T]; a causal layer sees keys with order <= own, so ties see one another; None: 0 ... T-1."""
     segment: Tensor | None = None
@@ -117,7 +118,7 @@ class Mask:
         self._additive: dict[tuple[bool, int | None, torch.dtype], Tensor] = {}
 
     def lower(self, causal: bool, window: int | None, device: torch.device) -> Lowered:
-        """The mask under a policy; a query sees keys with order <= own (causal) and less than `window` away."""
+        """The mask under a policy: keys with order <= own (causal) and less than `window` real tokens away are seen."""
         policy = (causal, window)
         if policy not in self._lowered:
             self._lowered[policy] = self._lower(causal, window, device)
@@ -155,17 +156,15 @@ class Mask:
     def dense(self, causal: bool, window: int | None, device: torch.device) -> Tensor:
         """bool [B or 1, 1, T, S], True = may be seen."""
         see = torch.ones(1, 1, self.num_queries, self.num_keys, dtype=torch.bool, device=device)
-        if causal or window is not None:
-            queries, keys = self.queries.order, self.keys.order
-            if queries is None:
-                queries = (self.start + torch.arange(self.num_queries, device=device))[None]
-            if keys is None:
-                keys = torch.arange(self.num_keys, device=device)[None]
-            gap = queries[:, None, :, None] - keys[:, None, None, :]
-            if causal:
-                see = see & (gap >= 0)
-            if window is not None:
-                see = see & (gap.abs() < window)
+        own = self.start + torch.arange(self.num_queries, device=device)
+        places = torch.arange(self.num_keys, device=device)
+        if causal:
+            queries = own[None] if self.queries.order is None else self.queries.order
+            keys = places[None] if self.keys.order is None else self.keys.order
+            see = see & (queries[:, None, :, None] >= keys[:, None, None, :])
+        if window is not None:  # padding between two tokens brings them no further apart
+            ranks = places[None] if self.keys.valid is None else positions_of(self.keys.valid)
+            see = see & ((ranks[:, own][:, None, :, None] - ranks[:, None, None, :]).abs() < window)
         if self.keys.valid is not None:
             see = see & self.keys.valid[:, None, None, :]
         if self.queries.segment is not None:

@@ -23,7 +23,7 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 def _seeded() -> None:
     """Every test starts from the same random state, alone or among others."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - libraries under comparison draw from it
+    np.random.seed(0)
     torch.manual_seed(0)
 
 

@@ -15,10 +15,11 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Look for what is wrong with a data set; exit 2 above the allowed share of bad samples (data.bad_samples)."""
-    from patchword.config import parse_overrides
-    from patchword.data.doctor import check_source
+    from patchword.config import DataConfig, override, parse_overrides
+    from patchword.data.doctor import check
 
-    report = check_source(data, parse_overrides(overrides or []))
+    changes = {path.removeprefix("data."): value for path, value in parse_overrides(overrides or []).items()}
+    report = check(override(DataConfig(source=data), changes))
     if as_json:
         print_json(report.to_json())
     else:

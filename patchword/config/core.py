@@ -45,9 +45,7 @@ class Config:
             cls.family, cls.kinds = family, {}
         if kind is not None:
             if kind in cls.kinds and cls.kinds[kind].__qualname__ != cls.__qualname__:
-                raise ValueError(
-                    f"{cls.family} already has a kind named {kind!r}: {cls.kinds[kind].__qualname__}"
-                )
+                raise ValueError(f"{cls.family} already has a kind named {kind!r}: {cls.kinds[kind].__qualname__}")
             cls.kind = kind
             cls.kinds[kind] = cls
 
@@ -175,9 +173,7 @@ def _load(data: Any, cls: type[Config], path: str) -> tuple[Any, list[Problem]]:
     data = dict(data)
     if (hasattr(cls, "kinds") and "kind" in data) or is_family(cls):
         if "kind" not in data:
-            return None, [
-                Problem(_join(path, "kind"), f"is missing; allowed: {', '.join(sorted(cls.kinds))}")
-            ]
+            return None, [Problem(_join(path, "kind"), f"is missing; allowed: {', '.join(sorted(cls.kinds))}")]
         kind = data.pop("kind")
         if kind not in cls.kinds:
             return None, [Problem(_join(path, "kind"), unknown(f"{cls.family} kind", kind, cls.kinds))]
@@ -189,9 +185,7 @@ def _load(data: Any, cls: type[Config], path: str) -> tuple[Any, list[Problem]]:
             continue
         values[key], wrong = _load_field(value, types_[key], _join(path, key))
         found += wrong
-    required = {
-        f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING
-    }
+    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
     found += [Problem(_join(path, name), "is required") for name in types_ if name in required - set(data)]
     if found:
         # the parts that did load are still worth checking: one message should name every problem
@@ -298,9 +292,7 @@ def _describe_limit(limit: Any) -> str:
 
 
 def _say(hint: Any, value: Any) -> str:
-    choices = [
-        str(a) for o in _options(hint) if typing.get_origin(o) is typing.Literal for a in typing.get_args(o)
-    ]
+    choices = [str(a) for o in _options(hint) if typing.get_origin(o) is typing.Literal for a in typing.get_args(o)]
     if choices and isinstance(value, str):
         return unknown("value", value, choices)
     return f"should be {describe(hint)}, got {value!r}"

@@ -58,9 +58,7 @@ def parse_yaml(text: str, source: str = "text") -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
-        raise UserError(
-            f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}"
-        ) from error
+        raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -158,13 +156,9 @@ def _object_schema(cls: type[Config], definitions: dict[str, Any]) -> dict[str, 
     if hasattr(cls, "kind"):
         properties["kind"] = {"const": cls.kind}
     for name, hint in field_types(cls).items():
-        properties[name] = _field_schema(hint, definitions) | (
-            {"description": docs[name]} if name in docs else {}
-        )
+        properties[name] = _field_schema(hint, definitions) | ({"description": docs[name]} if name in docs else {})
     required = ["kind"] if hasattr(cls, "kind") else []
-    required += [
-        f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING
-    ]
+    required += [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     return {
         "type": "object",
         "description": _first_sentence(cls.__doc__),

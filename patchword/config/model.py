@@ -50,6 +50,9 @@ class ImageTowerConfig(TowerConfig, kind="image"):
     """Height and width of a patch, in pixels."""
     channels: Positive = 3
     """Colour channels."""
+    stem: tuple[Positive, ...] = ()
+    """Channels after each of some 3x3 convolutions of stride 2 that come before the patches are cut (Xiao et al. 2021);
+    empty: none, as in ViT."""
     cls_token: bool = False
     """Whether a learned token stands before the patches."""
     embed_norm: bool = False
@@ -69,6 +72,11 @@ class ImageTowerConfig(TowerConfig, kind="image"):
                     f"{list(self.image_size)} is not a whole number of patches of {list(self.patch_size)}",
                 )
                 break
+        if any(patch % 2 ** len(self.stem) for patch in self.patch_size):
+            halved = f"{len(self.stem)} convolutions halve a side {len(self.stem)} times"
+            yield Problem(
+                "stem", f"{halved}: patch_size {list(self.patch_size)} is not divisible by {2 ** len(self.stem)}"
+            )
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 yield Problem(name, f"has {len(getattr(self, name))} values for {self.channels} channels")
@@ -203,9 +211,7 @@ class ModelConfig(Config):
             yield Problem("fusion.reader", unknown("tower", fusion.reader, self.towers))
             return
         if trunk is not None and fusion is None:
-            yield Problem(
-                "trunk", f"has nothing to read: choose a fusion ({', '.join(sorted(FusionConfig.kinds))})"
-            )
+            yield Problem("trunk", f"has nothing to read: choose a fusion ({', '.join(sorted(FusionConfig.kinds))})")
         looks = trunk is not None and trunk.cross_attention is not None
         if isinstance(fusion, CrossFusionConfig) and not looks:
             yield Problem(
@@ -240,9 +246,7 @@ class ModelConfig(Config):
                 )
         pool = getattr(head, "pool", None)
         if isinstance(pool, AttentionPoolConfig) and dim % pool.num_heads:
-            yield Problem(
-                f"{where}.pool.num_heads", f"dim {dim} is not divisible by num_heads {pool.num_heads}"
-            )
+            yield Problem(f"{where}.pool.num_heads", f"dim {dim} is not divisible by num_heads {pool.num_heads}")
 
     def source_dim(self, head: HeadConfig) -> int:
         """Width of the tokens that a head reads."""

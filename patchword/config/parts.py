@@ -16,9 +16,7 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0), Le(1)]
 Dropout = Annotated[float, Ge(0), Lt(1)]
-Activation = Literal[
-    "gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "sigmoid", "tanh", "elu", "mish"
-]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "relu2", "silu", "sigmoid", "tanh", "elu", "mish"]
 
 # ------------------------------------------------------------------ norms
 
@@ -220,9 +218,7 @@ class StackConfig(Config):
         for name in ("attention", "cross_attention"):
             part: AttentionConfig | None = getattr(self, name)
             if part is not None and part.head_dim is None and self.dim % part.num_heads:
-                yield Problem(
-                    f"{name}.num_heads", f"dim {self.dim} is not divisible by num_heads {part.num_heads}"
-                )
+                yield Problem(f"{name}.num_heads", f"dim {self.dim} is not divisible by num_heads {part.num_heads}")
         if self.attention is not None and self.depth:
             for refusal in self.attention.refusals(set(self.position.needs)):
                 yield Problem("position.kind", refusal)
@@ -236,9 +232,7 @@ class StackConfig(Config):
     def _odd_rotary(self) -> Iterator[Problem]:
         assert self.attention is not None
         if isinstance(self.position, RotaryPositionConfig) and self.attention.width(self.dim) % 2:
-            yield Problem(
-                "position.kind", f"rotary turns pairs: head_dim {self.attention.width(self.dim)} is odd"
-            )
+            yield Problem("position.kind", f"rotary turns pairs: head_dim {self.attention.width(self.dim)} is odd")
 
 
 # ------------------------------------------------------------------ initialisers

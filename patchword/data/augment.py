@@ -98,15 +98,18 @@ def _move(pixels: Tensor, side: int, offset: int) -> Tensor:
 def _recolour(pixels: Tensor, changes: Changes) -> Tensor:
     """Brightness, then contrast, then saturation. All three are linear: one pass in floats, clipped once.
 
-    Separate products and NumPy's sum give the same bits on any number of threads; a matrix product would not.
+    In NumPy, which takes half of torch's time here and gives the same bits on any number of threads.
     """
     if changes.brightness == changes.contrast == changes.saturation == 1:
         return pixels
-    values = pixels.float()
-    red, green, blue = (plane * weight for plane, weight in zip(values, _LUMA))
-    grey = red.add_(green).add_(blue)
-    mean = float(grey.numpy().mean(dtype=np.float64))
+    values = pixels.numpy().astype(np.float32)
+    grey = values[0] * _LUMA[0]
+    grey += values[1] * _LUMA[1]
+    grey += values[2] * _LUMA[2]
+    offset = changes.brightness * (1 - changes.contrast) * float(grey.mean(dtype=np.float64))
     scale = changes.brightness * changes.contrast
-    values.mul_(scale * changes.saturation)
-    values.add_(grey.mul_(scale * (1 - changes.saturation)).add_(changes.brightness * (1 - changes.contrast) * mean))
-    return values.round_().clamp_(0, 255).to(torch.uint8)
+    grey *= scale * (1 - changes.saturation)
+    grey += offset + 0.5  # so that cutting off the fraction rounds
+    values *= scale * changes.saturation
+    values += grey
+    return torch.from_numpy(np.clip(values, 0, 255, out=values).astype(np.uint8))

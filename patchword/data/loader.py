@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, Self, cast
 
 import numpy as np
@@ -62,7 +64,7 @@ class Loader:
     ) -> None:
         self.position = position
         """Where the next batch comes from; batches that were only prepared ahead do not count."""
-        self.device, self.sampler = device, sampler
+        self.device, self.sampler, self.workers = device, sampler, workers
         self._ahead: deque[Position] = deque()
         loader = DataLoader(
             cast(Dataset[Any], examples),
@@ -73,7 +75,8 @@ class Loader:
             worker_init_fn=_ignore_signals if workers else None,
             generator=torch.Generator(),  # its own: torch's global one must not move
         )
-        self._batches: Iterator[Batch] | None = iter(loader)
+        with _child_signals_kept():
+            self._batches: Iterator[Batch] | None = iter(loader)
 
     def __iter__(self) -> Self:
         return self
@@ -82,14 +85,14 @@ class Loader:
         """The next batch, on the device.
 
         Raises:
-            WorkerDiedError: a worker process is gone.
+            WorkerDiedError: a worker process is gone; noticed within seconds.
         """
         if self._batches is None:
             raise ValueError("this loader is closed")
         try:
             batch = next(self._batches)
-        except RuntimeError as error:
-            if is_worker_death(error):
+        except (RuntimeError, OSError, EOFError) as error:
+            if self.workers and _is_worker_death(error):
                 raise WorkerDiedError(str(error)) from error
             raise
         self.position = self._ahead.popleft()
@@ -110,9 +113,24 @@ class Loader:
             epoch, first = epoch + 1, 0
 
 
-def is_worker_death(error: RuntimeError) -> bool:
-    """Whether this is how torch says, anywhere in the main process, that a worker is gone."""
-    return isinstance(error, WorkerDiedError) or "DataLoader worker (pid" in str(error)
+def _is_worker_death(error: Exception) -> bool:
+    """Whether torch says that a worker is gone, or what was being read from one broke off."""
+    said = str(error)
+    if "in DataLoader worker process" in said:  # an error of the examples, passed on
+        return False
+    return isinstance(error, OSError | EOFError) or "DataLoader worker (pid" in said
+
+
+@contextmanager
+def _child_signals_kept() -> Iterator[None]:
+    """Undoes torch's handler of SIGCHLD, which raises wherever the training happens to be when a worker dies.
+
+    Without it the next request for a batch notices, between two steps, where everything is whole.
+    """
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before)
 
 
 def _ignore_signals(worker: int) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from patchword.config import ImageTowerConfig, TextTowerConfig, UserError
 from patchword.nn.positions import Places
+from patchword.nn.stem import ConvStem
 from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
 
 
@@ -44,7 +45,9 @@ class PatchEmbedding(nn.Module):
     def __init__(self, config: ImageTowerConfig) -> None:
         super().__init__()
         self.patch = config.patch_size
-        self.proj = nn.Linear(config.channels * config.patch_size[0] * config.patch_size[1], config.dim)
+        self.stem = ConvStem(config.channels, config.stem)
+        self.cell = (self.patch[0] // self.stem.factor, self.patch[1] // self.stem.factor)
+        self.proj = nn.Linear(self.stem.out_channels * self.cell[0] * self.cell[1], config.dim)
         self.norm = config.norm.build(config.dim) if config.embed_norm else None
         self.cls = nn.Parameter(torch.empty(config.dim)) if config.cls_token else None
         self.channels = config.channels
@@ -80,15 +83,17 @@ class PatchEmbedding(nn.Module):
 
     def _cut(self, pixels: Tensor) -> tuple[Tensor, int, int]:
         """Normalised patches, row by row, values in the order (channel, row, column): a convolution's own."""
-        (batch, channels, height, width), (high, wide) = pixels.shape, self.patch
-        if height % high or width % wide:
+        height, width = pixels.shape[2:]
+        if height % self.patch[0] or width % self.patch[1]:
             raise UserError(
-                f"a picture of {height} x {width} pixels is not a whole number of patches of {high} x {wide}"
+                f"a picture of {height} x {width} pixels is not a whole number of patches of "
+                f"{self.patch[0]} x {self.patch[1]}"
             )
         dtype = self.proj.weight.dtype
         x = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
-        x = (x - self.mean) / self.std
-        rows, columns = height // high, width // wide
+        x = self.stem((x - self.mean) / self.std)
+        (batch, channels), (high, wide) = x.shape[:2], self.cell
+        rows, columns = height // self.patch[0], width // self.patch[1]
         x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]
         return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * high * wide), rows, columns
 
@@ -120,4 +125,4 @@ def _compact(patches: Tensor, pos: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
     keep = torch.argsort(valid.int(), dim=-1, descending=True, stable=True)[:, :most]
     rows = torch.arange(len(patches), device=patches.device)[:, None]
     patches, pos, valid = patches[rows, keep], pos.expand(len(patches), -1, -1)[rows, keep], valid[rows, keep]
-    return patches, pos, valid
+    return patches, pos.masked_fill(~valid[..., None], 0), valid  # what is not real needs no place in a table

@@ -154,6 +154,6 @@ def _eval_lines(evals: Sequence[Evaluation], names: Sequence[str]) -> list[Line]
 
 
 def _course(pairs: Iterable[tuple[Any, Any]]) -> tuple[Point, ...]:
-    """Points by step; of several at one step the last. A value that is no number is a gap, a step that is none is not shown."""
+    """Points by step; of several at one step the last. A value that is no number is a gap; such a step is left out."""
     found = {step: number(value) for raw, value in pairs if (step := number(raw)) is not None}
     return tuple(Point(step, found[step]) for step in sorted(found))

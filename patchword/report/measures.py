@@ -55,7 +55,7 @@ _HEADLINES = 3
 
 
 def measure(name: str) -> Measure:
-    """How to show a metric: a known one, a known one of a part (`scene_accuracy_2`), or any other under its own name."""
+    """How to show a metric: a known one, one of a part (`scene_accuracy_2`), or any other under its own name."""
     known = _known(name)
     if known is None:
         return Measure(_spoken(name).capitalize())

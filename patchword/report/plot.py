@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from statistics import fmean
 
 from patchword.report.amounts import percent, whole
@@ -20,15 +21,16 @@ _DOTS = 40  # a line with at most so many points shows each
 
 def plot(figure: Figure) -> Html:
     """A `<figure>` with its title, the latest values, and the curves."""
+    x, y = _scales(figure)
     missing = sum(point.value is None for line in figure.lines for point in line.points)
-    notes = [figure.unit or None, "logarithmic" if _scales(figure)[1].log else None]
+    notes = [figure.unit or None, "logarithmic" if y.log else None]
     if missing:
         notes.append(f"{whole(missing)} value{'s' if missing > 1 else ''} not finite")
     heading = node("span", {"class": "name"}, figure.title)
     unit = node("span", {"class": "unit"}, join((note for note in notes if note), ", "))
     keys = [_key(figure, number, line) for number, line in enumerate(figure.lines)]
     caption = node("figcaption", None, heading, " ", unit, node("span", {"class": "keys"}, *keys))
-    return node("figure", {"class": "plot"}, caption, _drawing(figure))
+    return node("figure", {"class": "plot"}, caption, _drawing(figure, x, y))
 
 
 def _key(figure: Figure, number: int, line: Line) -> Html:
@@ -38,8 +40,7 @@ def _key(figure: Figure, number: int, line: Line) -> Html:
     return node("span", {"class": "key"}, swatch, line.label or "latest", " ", value)
 
 
-def _drawing(figure: Figure) -> Html:
-    x, y = _scales(figure)
+def _drawing(figure: Figure, x: Scale, y: Scale) -> Html:
     thin = [Line(line.label, _thinned(line.points)) for line in figure.lines]
     curves = [_curve(line.points, x, y, _colour(figure, number)) for number, line in enumerate(thin)]
     label = f"{figure.title} by step. " + " ".join(_spoken(figure, line) for line in figure.lines)
@@ -90,7 +91,7 @@ def _strips(figure: Figure, lines: Sequence[Line], x: Scale, y: Scale) -> list[H
     steps = sorted({point.step for line in lines for point in line.points})
     every = -(-len(steps) // _MOST_STRIPS)
     groups = [steps[start : start + every] for start in range(0, len(steps), every)]
-    edges = [_x(x, (before[-1] + after[0]) / 2) for before, after in zip(groups, groups[1:])]
+    edges = [_x(x, (before[-1] + after[0]) / 2) for before, after in pairwise(groups)]
     strips = []
     for group, left, right in zip(groups, [_LEFT, *edges], [*edges, WIDTH - _RIGHT]):
         area = {"x": _at(left), "y": _TOP, "width": _at(right - left), "height": HEIGHT - _TOP - _BOTTOM}

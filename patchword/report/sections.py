@@ -184,7 +184,7 @@ def _environment(report: Report) -> Iterator[Section]:
 
 
 def _fact(value: Any) -> str:
-    if value is None or value == [] or value == "":
+    if value is None or value in ([], ""):
         return "none"
     if isinstance(value, list | tuple):
         return " ".join(map(str, value))

@@ -24,7 +24,7 @@ class LossOutput(NamedTuple):
 
     total: Tensor
     """Sum over items, a scalar in nats."""
-    count: Tensor
+    count: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] - nobody counts in a pair of tensors
     """Number of items in the sum, a scalar."""
 
 
@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
 
     metrics: dict[str, float]
     """By name; `loss` in nats is always there."""
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     """Samples looked at."""
     predictions: list[Prediction]
     """What was said of each."""

@@ -230,8 +230,8 @@ class CaptioningTask(Task):
             return []
         if self.config.blank:
             pictures = [torch.zeros_like(p) for p in pictures]
-        image = on_canvas(pictures)
-        inputs = {self.config.image: ImageInput(*(None if t is None else t.to(device) for t in image))}
+        pixels, size = on_canvas(pictures)
+        inputs = {self.config.image: ImageInput(pixels.to(device), None if size is None else size.to(device))}
         start = self.tokenizer.encode(prompt or "")[:-1]
         prompts = torch.tensor(start, device=device).expand(len(pictures), -1)
         out = generate(model, inputs, self.config.decode, self.vocabulary, self.config.text, prompts)

@@ -41,16 +41,17 @@ def cached_equals_full(s: Subject) -> None:
 def padding_may_end(s: Subject) -> None:
     """Facts may be given for the first chunk alone, or begin with a later one."""
     x = s.tokens(2, 8)
-    for first, valid in ((True, [[False, False, True, True] + [True] * 4]), (False, [[True] * 4 + [False] + [True] * 3])):
+    padding = {"first": [[False, False] + [True] * 6], "second": [[True] * 4 + [False] + [True] * 3]}
+    for chunk, valid in padding.items():
         info = s.facts(2, 8, s.ints(valid * 2))
         want = s.run(x, info)
         a, b = cut(info, 0, 4), cut(info, 4, 8)
-        parts = (a, b._replace(valid=None)) if first else (a._replace(valid=None), b)
+        parts = (a, b._replace(valid=None)) if chunk == "first" else (a._replace(valid=None), b)
         for static in (False, True):
             cache = s.stack.new_cache(2, 8, x, static)
             got = torch.cat([s.run(x[:, :4], parts[0], None, cache), s.run(x[:, 4:], parts[1], None, cache)], 1)
             real = s.ints(valid * 2)
-            s.close(got[real], want[real], f"facts of the {'first' if first else 'second'} chunk, static {static}")
+            s.close(got[real], want[real], f"facts of the {chunk} chunk, static {static}")
 
 
 def a_cached_prefix_sees_itself(s: Subject) -> None:

@@ -10,7 +10,6 @@ import torch
 
 from patchword.config import (
     AttentionConfig,
-    ConfigError,
     LearnedPositionConfig,
     NoPositionConfig,
     PositionConfig,
@@ -21,7 +20,7 @@ from patchword.config import (
 )
 from patchword.nn import Stack
 from patchword.testing import cached_laws, memory_laws, own_laws
-from patchword.testing.subject import Case, Subject
+from patchword.testing.subject import Case, Subject, require
 
 
 class Law(NamedTuple):
@@ -30,15 +29,12 @@ class Law(NamedTuple):
     holds: Callable[[Subject], None]
     """Raises `AssertionError` where it does not."""
     concerns: Callable[[Case], bool]
+    """Whether a case can be asked for it; `bool` itself: every case can."""
 
     @property
     def name(self) -> str:
         """What the law says."""
         return self.holds.__name__
-
-
-def _always(case: Case) -> bool:
-    return True
 
 
 def _looks(case: Case) -> bool:
@@ -74,16 +70,16 @@ def _memory(case: Case) -> bool:
 
 
 LAWS = (
-    Law(own_laws.padding_changes_nothing, _always),
-    Law(own_laws.all_real_is_trivial, _always),
+    Law(own_laws.padding_changes_nothing, bool),
+    Law(own_laws.all_real_is_trivial, bool),
     Law(own_laws.the_past_is_visible, _looks),
     Law(own_laws.the_future_is_invisible, _causal),
     Law(own_laws.a_prefix_sees_itself, _tied),
     Law(own_laws.packed_documents_stay_apart, _looks),
     Law(own_laws.the_window_is_exact, _window),
     Law(own_laws.groups_are_repeated_heads, _groups),
-    Law(own_laws.any_length_and_batch, _always),
-    Law(own_laws.any_facts_are_finite, _always),
+    Law(own_laws.any_length_and_batch, bool),
+    Law(own_laws.any_facts_are_finite, bool),
     Law(own_laws.blind_rows_give_zero, _looks),
     Law(cached_laws.cached_equals_full, _steps),
     Law(cached_laws.padding_may_end, _steps),
@@ -129,8 +125,9 @@ def cases(config: AttentionConfig, dtype: torch.dtype = torch.float64) -> Iterat
         own = config.replace(num_heads=4, num_kv_heads=groups, causal=causal, window=window)
         other = config.replace(num_heads=4, num_kv_heads=groups) if cross else None
         stack = StackConfig(dim=16, depth=2, position=position, attention=own, cross_attention=other)
-        words = {"grid": grid, f"groups {groups}": groups, "causal": causal, f"window {window}": window, "cross": cross}
-        yield Case(stack, grid, dtype, name=" ".join([config.kind, position.kind, *(w for w, on in words.items() if on)]))
+        asked = {"grid": grid, f"groups {groups}": groups, "causal": causal, f"window {window}": window, "cross": cross}
+        words = [config.kind, position.kind, *(word for word, on in asked.items() if on)]
+        yield Case(stack, grid, dtype, name=" ".join(words))
 
 
 def check_refusals(config: AttentionConfig) -> list[str]:
@@ -145,7 +142,7 @@ def check_refusals(config: AttentionConfig) -> list[str]:
             _ask(what, config)
         except ValueError as error:
             wanted = f"{config.kind} attention cannot do: {what}"
-            assert wanted in str(error), f"should say {wanted!r}: {error}"
+            require(wanted in str(error), f"should say {wanted!r}: {error}")
             continue
         raise AssertionError(f"{config.kind} attention says that it cannot do {what}, and was not refused")
     return refused
@@ -174,7 +171,7 @@ def check_mechanism(mechanism: AttentionConfig | type[AttentionConfig]) -> dict[
 
     Raises:
         AssertionError: naming the law and the case.
-        ConfigError: the mechanism refuses what it says it can do.
+        UserError: the mechanism refuses what it says it can do.
     """
     config = mechanism() if isinstance(mechanism, type) else mechanism
     counts = {"refused": len(check_refusals(config))}

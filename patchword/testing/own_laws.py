@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from patchword.sequence import SequenceInfo, Tokens
-from patchword.testing.subject import Subject
+from patchword.testing.subject import Subject, require
 
 
 def padding_changes_nothing(s: Subject) -> None:
@@ -77,7 +77,7 @@ def packed_documents_stay_apart(s: Subject) -> None:
         try:
             s.run(x, info)
         except ValueError as error:
-            assert "cannot keep packed documents apart" in str(error), error
+            require("cannot keep packed documents apart" in str(error), f"the refusal should say so: {error}")
             return
         raise AssertionError("packed documents were neither kept apart nor refused")
     got, start = s.run(x, info), 0
@@ -99,7 +99,7 @@ def the_window_is_exact(s: Subject) -> None:
     changed = (one.run(y) - one.run(x)).abs().amax((0, 2)) > 1e-7
     gap = torch.arange(len(changed), device=x.device) - middle
     want = (gap.abs() < own.window) & ((gap >= 0) | (not own.causal))
-    assert changed.tolist() == want.tolist(), f"seen from {changed.tolist()}, should be {want.tolist()}"
+    require(changed.tolist() == want.tolist(), f"seen from {changed.tolist()}, should be {want.tolist()}")
 
 
 def groups_are_repeated_heads(s: Subject) -> None:
@@ -130,9 +130,9 @@ def any_length_and_batch(s: Subject) -> None:
             s.stack.zero_grad()
             valid = torch.ones(batch, length, dtype=torch.bool, device=s.case.device) if masked else None
             out = s.run(s.tokens(batch, length), s.facts(batch, length, valid))
-            assert out.shape == (batch, length, s.config.dim), f"{batch} x {length} gave {tuple(out.shape)}"
+            require(out.shape == (batch, length, s.config.dim), f"{batch} x {length} gave {tuple(out.shape)}")
             out.sum().backward()
-            _every_gradient_is_finite(s, out, f"{batch} rows of {length}")
+            every_gradient_is_finite(s, out, {}, f"{batch} rows of {length}")
 
 
 def any_facts_are_finite(s: Subject) -> None:
@@ -155,8 +155,7 @@ def any_facts_are_finite(s: Subject) -> None:
         out = s.run(x, info, memory)
         out.square().sum().backward()
         s.stack.eval()
-        assert x.grad is not None
-        _every_gradient_is_finite(s, out, f"facts {info}", x.grad)
+        every_gradient_is_finite(s, out, {"the tokens": x.grad}, f"facts {info}")
 
 
 def blind_rows_give_zero(s: Subject) -> None:
@@ -169,14 +168,13 @@ def blind_rows_give_zero(s: Subject) -> None:
     own.run(own.tokens(3, 4), own.facts(3, 4, valid))
     blind = [seen[0][1]] + ([seen[0][2, :, :2]] if s.case.causal else [])
     for out in blind:
-        assert not out.any(), "a token that may see nothing got something"
-    assert seen[0][0].any()
+        require(not out.any(), "a token that may see nothing got something")
+    s.differ(seen[0][0], torch.zeros_like(seen[0][0]), "what tokens that see get")
 
 
-def _every_gradient_is_finite(s: Subject, out: Tensor, where: str, *more: Tensor) -> None:
-    assert out.isfinite().all(), f"not finite: {where}"
-    for name, parameter in s.stack.named_parameters():
-        assert parameter.grad is not None, f"no gradient for {name}: {where}"
-        assert parameter.grad.isfinite().all(), f"gradient of {name} is not finite: {where}"
-    for grad in more:
-        assert grad.isfinite().all(), f"gradient of the tokens is not finite: {where}"
+def every_gradient_is_finite(s: Subject, out: Tensor, inputs: dict[str, Tensor | None], where: str) -> None:
+    """Fail unless the output, and the gradients of all weights and of these inputs, are there and finite."""
+    require(bool(out.isfinite().all()), f"not finite: {where}")
+    grads = {name: parameter.grad for name, parameter in s.stack.named_parameters()}
+    for name, grad in (grads | inputs).items():
+        require(grad is not None and bool(grad.isfinite().all()), f"no finite gradient of {name}: {where}")

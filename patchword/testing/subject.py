@@ -58,8 +58,8 @@ def randomise(module: nn.Module, generator: torch.Generator) -> None:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             values = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            if parameter.ndim > 1:
-                parameter.copy_(values * 1.5 / parameter.shape[-1] ** 0.5)  # so large that attention is far from uniform
+            if parameter.ndim > 1:  # so large that attention is far from uniform
+                parameter.copy_(values * 1.5 / parameter.shape[-1] ** 0.5)
             else:
                 parameter.copy_(0.3 * values + (0 if name.endswith("bias") else 1))  # offsets around 0, gains around 1
 
@@ -97,9 +97,7 @@ class Subject:
         """A tensor of whole numbers (or booleans) where the subject lives."""
         return torch.tensor(values, device=self.case.device)
 
-    def facts(
-        self, batch: int, length: int, valid: Tensor | None = None, order: Tensor | None = None
-    ) -> SequenceInfo:
+    def facts(self, batch: int, length: int, valid: Tensor | None = None, order: Tensor | None = None) -> SequenceInfo:
         """What is known of tokens that stand one after another; on a grid also where, by their rank."""
         if not self.case.grid:
             return SequenceInfo(valid=valid, order=order)
@@ -125,7 +123,7 @@ class Subject:
         cache: StackCache | None = None,
     ) -> Tensor:
         """The stack's output; without facts the tokens are all real and stand one after another."""
-        info = self.facts(*x.shape[:2]) if info is None else info
+        info = self.facts(x.shape[0], x.shape[1]) if info is None else info
         return self.stack(Tokens(x, info), self.look(len(x)) if memory is None else memory, cache)
 
     def close(self, got: Tensor, want: Tensor, what: str) -> None:
@@ -137,6 +135,12 @@ class Subject:
         """Fail if both are equal: a law that compares must have something to see."""
         if a.numel() and (a - b).abs().max().item() < 1e-4:
             raise AssertionError(f"{what}: nothing changed")
+
+
+def require(holds: bool, what: str) -> None:
+    """Fail unless it holds; unlike `assert`, also under `python -O`."""
+    if not holds:
+        raise AssertionError(what)
 
 
 def cut(info: SequenceInfo, start: int, end: int) -> SequenceInfo:

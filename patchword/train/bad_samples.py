@@ -27,7 +27,7 @@ class BadSamples:
         self.config, self.report = config, report
         self.read: int = state["read"] if state else 0
         self.count: int = state["count"] if state else 0
-        self.known: set[str] = set(state["known"]) if state else set()
+        self.known: dict[str, None] = dict.fromkeys(state["known"] if state else ())
 
     def look(self, batch: Batch, epoch_over: bool) -> None:
         """Count a batch; `epoch_over` says that it was its epoch's last.
@@ -52,12 +52,12 @@ class BadSamples:
     def note(self, sample: BadSample) -> None:
         """Report a sample that was not bad before."""
         if sample.id not in self.known:
-            self.known.add(sample.id)
+            self.known[sample.id] = None
             self.report(sample)
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"read": self.read, "count": self.count, "known": sorted(self.known)}
+        return {"read": self.read, "count": self.count, "known": list(self.known)}
 
 
 def _say(sample: BadSample) -> str:

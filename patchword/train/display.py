@@ -8,6 +8,7 @@ from typing import Any, Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 
 class Display(Protocol):
@@ -92,10 +93,9 @@ class Live:
 
     def __init__(self, stream: TextIO) -> None:
         self.progress = Progress(
-            TextColumn("[bold]step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}"),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[figures]}", table_column=Column(overflow="fold")),
             console=Console(file=stream),
             refresh_per_second=4,
             redirect_stdout=False,
@@ -146,7 +146,7 @@ def describe(line: Mapping[str, Any], left: float) -> str:
         f"lr {line['lr']:.2e}",
         f"{number(line['samples_per_second'])} samples/s",
         f"{number(line['tokens_per_second'])} tokens/s",
-        f"waiting for data {line['data_wait']:.0%}",
+        f"data wait {line['data_wait']:.0%}",
         f"{duration(left)} left",
     ]
     return "  ".join(parts)

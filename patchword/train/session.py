@@ -105,7 +105,7 @@ class Session:
             if self._due(self.config.eval_every):
                 self._evaluate()
             if self._due(self.config.save_every or self.config.eval_every):
-                self._save_or_warn()
+                self.save_or_warn()
             reason = self._ended()
             if reason is not None:
                 return reason
@@ -136,6 +136,7 @@ class Session:
         found = self.learner.step(batches, state.step + 1, lr)
         state.step += 1
         state.position = self.loader.position
+        state.bad = self.bad.state()
         state.samples += sum(len(batch.ids) for batch in batches)
         self.meter.add(batches, found.total, found.items, waited)
         if state.step % config.log_every == 0:
@@ -199,13 +200,14 @@ class Session:
             return
         self.learner.check()
         with self.clock.paused():
-            state.elapsed, state.meter, state.bad = self.clock.elapsed, self.meter.state(), self.bad.state()
+            state.elapsed, state.meter = self.clock.elapsed, self.meter.state()
             state.scaler = self.learner.precision.scaler.state_dict()
             state.metrics_size = self.metrics.sync()
             self.checkpoints.save(self.learner, state)
         self._saved = (state.step, state.evaluated)
 
-    def _save_or_warn(self) -> None:
+    def save_or_warn(self) -> None:
+        """Write a checkpoint, or say why not; training can go on without."""
         try:
             self._save()
         except OSError as error:

@@ -12,7 +12,7 @@ from torch import nn
 
 from patchword.config import RunConfig, RunError, TrainConfig
 from patchword.data.base import Source
-from patchword.data.loader import is_worker_death
+from patchword.data.loader import WorkerDiedError
 from patchword.tasks.base import Task
 from patchword.train.apply import applied_to_blocks
 from patchword.train.display import Display, open_display
@@ -95,9 +95,8 @@ def _explained(session: Session) -> Iterator[None]:
             f"the loss or its gradient is not finite ({error}). Lower train.optimizer.lr, lengthen "
             f"train.schedule.warmup or set train.clip. {session.safe()}"
         ) from error
-    except RuntimeError as error:
-        if not is_worker_death(error):
-            raise
+    except WorkerDiedError as error:  # between two steps
+        session.save_or_warn()
         raise RunError(
             f"a process that prepares batches died: {error}. Where memory ran short, lower data.workers or "
             f"data.batch.size. {session.safe()} Resume with: {resume_command(session.place.path)}"

@@ -60,9 +60,12 @@ def test_sides(shape, size) -> None:
     assert decode(encoded.data, 10**6).shape[:2] == size
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.uint8), np.zeros((3, 4, 5), np.uint8), np.zeros((0, 4, 3), np.uint8),
-                                    np.zeros((4, 4, 3)), np.zeros((4, 4, 1), np.uint8)])  # fmt: skip
-def test_what_is_no_picture(pixels) -> None:
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((4, 4), "uint8"), ((3, 4, 5), "uint8"), ((0, 4, 3), "uint8"), ((4, 4, 3), "float64"), ((4, 4, 1), "uint8")],
+)
+def test_what_is_no_picture(shape, dtype) -> None:
+    pixels = np.zeros(shape, dtype)
     with pytest.raises(ValueError, match=r"a picture is uint8 \[h, w, 3"):
         encode_png(pixels)
     with pytest.raises(ValueError, match=r"a picture is uint8 \[h, w, 3\], got"):

@@ -148,6 +148,21 @@ def test_scaled_decode_is_close_to_the_full_one() -> None:
     assert np.quantile(off, 0.999) <= 4
 
 
+@pytest.mark.parametrize(("changes", "hint"), [(AugmentConfig(), (96, 144)), (AugmentConfig(crop=0.25), (192, 288))])
+def test_scaled_decode_leaves_three_pixels_for_one(
+    changes: AugmentConfig, hint: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def spy(data: bytes, max_pixels: int, at_least: tuple[int, int]) -> np.ndarray:
+        asked.append((max_pixels, at_least))
+        return decode(data, max_pixels, at_least)
+
+    monkeypatch.setattr(module, "decode", spy)
+    pipeline(augment=changes, max_pixels=12_345_678)(JPEG, "a", (0, 0))
+    assert asked == [(12_345_678, hint)]
+
+
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad", "fit"])
 def test_whole_picture_has_enough_pixels_for_the_smallest_crop(resize: str) -> None:
     make = pipeline(resize=resize, augment=AugmentConfig(crop=0.25, ratio=1.44))
@@ -266,6 +281,13 @@ def test_cache_tells_contents_and_settings_apart() -> None:
         pipeline(cache="disk")(one, "a", None)
         expected = pipeline(**settings)(one, "a", None)
         assert torch.equal(pipeline(cache="disk", **settings)(one, "a", None), expected)
+
+
+def test_disk_cache_tells_crops_apart() -> None:
+    for changes in (ALL, ALL.replace(crop=0.1), ALL.replace(ratio=2.0)):
+        for index in range(2):
+            expected = pipeline(augment=changes)(BUSY_JPEG, "a", (0, index))
+            assert torch.equal(pipeline(augment=changes, cache="disk")(BUSY_JPEG, "a", (0, index)), expected)
 
 
 def test_disk_cache_does_not_lift_the_limit() -> None:

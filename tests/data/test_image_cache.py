@@ -112,6 +112,7 @@ def damage(data: bytes, how: str) -> bytes:
         "half a header": data[:7],
         "one bit": data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :],
         "other shape": data[:8] + data[12:16] + data[8:12] + data[16:],
+        "other format": b"pwp0" + data[4:],
         "zeros": bytes(len(data)),
         "text": b"no space left on device",
     }[how]
@@ -119,7 +120,18 @@ def damage(data: bytes, how: str) -> bytes:
 
 @pytest.mark.parametrize(
     "how",
-    ["empty", "short", "long", "header only", "half a header", "one bit", "other shape", "zeros", "text"],
+    [
+        "empty",
+        "short",
+        "long",
+        "header only",
+        "half a header",
+        "one bit",
+        "other shape",
+        "other format",
+        "zeros",
+        "text",
+    ],
 )
 def test_damaged_entries_are_made_anew(disk: DiskCache, how: str) -> None:
     pixels = noise(9, 8, 3)

@@ -142,9 +142,9 @@ HUGE = {
 @pytest.mark.parametrize("name", HUGE)
 def test_huge_pictures_are_refused_by_their_header(name: str) -> None:
     refused(FILES["png"][0], 1)  # whatever is loaded at the first use is loaded now
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     error = refused(HUGE[name], 50_000_000)
-    assert time.perf_counter() - start < 0.25
+    assert time.process_time() - start < 0.1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
     assert error.reason == "too many pixels"
 
@@ -178,13 +178,13 @@ def outcome(data: bytes) -> str:
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", *(data[:30] for data, _, _ in FILES.values())]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_random_bytes(noise: bytes, start: bytes) -> None:
     assert outcome(start + noise) in OUTCOMES
 
 
 @given(st.sampled_from(sorted(FILES)), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_damaged_files(name: str, choose: st.DataObject) -> None:
     data = bytearray(FILES[name][0])
     for _ in range(choose.draw(st.integers(1, 4))):

@@ -135,7 +135,7 @@ sides = st.integers(1, 70)
 
 
 @given(st.sampled_from(sorted(RESIZES)), sides, sides, sides, sides, st.integers(1, 9))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_size(resize: str, height: int, width: int, out_height: int, out_width: int, multiple: int) -> None:
     multiple = min(multiple, out_height, out_width)
     pixels = noise(height, width)

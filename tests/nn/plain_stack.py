@@ -1,4 +1,4 @@
-"""A stack written out in loops over numpy numbers, from the papers, to compare with. It shares no code with the library."""
+"""A stack written out in loops over numpy numbers, from the papers, to compare with; no code is shared."""
 
 from __future__ import annotations
 
@@ -110,7 +110,8 @@ def may_see(config: Any, own: Facts, t: int, s: int, b: int) -> bool:
         return False
     if config.causal and order_s > order_t:
         return False
-    return config.window is None or abs(order_t - order_s) < config.window
+    apart = abs(t - s) if own.valid is None else int(own.valid[b, min(t, s) + 1 : max(t, s) + 1].sum())
+    return config.window is None or apart < config.window
 
 
 def attention(

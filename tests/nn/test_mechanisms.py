@@ -59,8 +59,8 @@ class TopK(Mechanism):
         scores = (q @ k.mT * self.scale).masked_fill(~see, -torch.inf)
         assert isinstance(self.config, TopKConfig)
         least = scores.topk(min(self.config.keep, k.shape[2]), -1).values[..., -1:]
-        weights = scores.masked_fill(scores < least, -torch.inf).masked_fill(~see.any(-1, keepdim=True), 0.0).softmax(-1)
-        return weights.masked_fill(~see, 0.0) @ v
+        scores = scores.masked_fill(scores < least, -torch.inf).masked_fill(~see.any(-1, keepdim=True), 0.0)
+        return scores.softmax(-1).masked_fill(~see, 0.0) @ v
 
 
 class MeanConfig(AttentionConfig, kind="test_mean"):
@@ -98,7 +98,7 @@ def test_a_false_claim_is_found() -> None:
     class Boastful(MeanConfig):
         can = frozenset({"causal"})
 
-    with pytest.raises(AssertionError, match=r"the_future_is_invisible does not hold for test_mean none groups 2 causal"):
+    with pytest.raises(AssertionError, match=r"the_future_is_invisible does not hold for test_mean none .*causal"):
         check_mechanism(Boastful())
 
 
@@ -144,7 +144,7 @@ def test_cross_is_refused_when_the_configuration_is_read() -> None:
 
 
 def test_several_refusals_are_one_message() -> None:
-    with pytest.raises(ConfigError, match="test_mean attention cannot do: causal, dropout, window; kinds that can: softmax"):
+    with pytest.raises(ConfigError, match="cannot do: causal, dropout, window; kinds that can: softmax"):
         MeanConfig(causal=True, window=4, dropout=0.5)
 
 
@@ -153,7 +153,7 @@ def test_steps_are_refused_before_any_is_taken() -> None:
     with pytest.raises(UserError, match="test_mean attention cannot do: cache; kinds that can: softmax, test_topk"):
         poor.new_cache(2, 4, torch.zeros(()))
     blind = Stack(StackConfig(dim=16, attention=SoftmaxAttentionConfig()))
-    with pytest.raises(UserError, match="only a causal stack can decode step by step: set attention.causal"):
+    with pytest.raises(UserError, match=r"only a causal stack can decode step by step: set attention\.causal"):
         blind.new_cache(2, 4, torch.zeros(()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -48,7 +50,7 @@ def translate(theirs: dict[str, Tensor], names: dict[str, str]) -> dict[str, Ten
     return ours
 
 
-def stacks(kind: str, activation: str, placement: str) -> tuple[nn.Module, Stack]:
+def stacks(kind: str, activation: Any, placement: Any) -> tuple[nn.Module, Stack]:
     """torch's stack and ours, of one shape and with one set of random weights; neither drops anything."""
     layer_type = {"encoder": nn.TransformerEncoderLayer, "decoder": nn.TransformerDecoderLayer}[kind]
     layer = layer_type(

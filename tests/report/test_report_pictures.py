@@ -108,6 +108,13 @@ def test_the_brightest_place_is_where_the_weight_is(parse, place) -> None:
     assert bright.max() > bright.min() + 80
 
 
+def test_between_patches_heat_changes_evenly(parse) -> None:
+    for weights in (np.linspace(0, 1, 5)[None], np.linspace(0, 1, 5)[:, None]):
+        bright = heat_over(parse, weights).mean(int(np.argmin(weights.shape)))
+        assert bright[-1] > bright[0] + 80
+        assert np.abs(np.diff(bright)).max() < 20  # each of the five patches is six wide: a jump would be larger
+
+
 def test_even_attention_is_even_and_none_is_dark(parse) -> None:
     even, none = heat_over(parse, np.full((4, 4), 1 / 16)), heat_over(parse, np.zeros((4, 4)))
     assert even.max() - even.min() < 2

@@ -46,6 +46,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
         metrics.write({"a": 2})
     monkeypatch.undo()
     metrics.write({"a": 3})
+    metrics.close()
     assert list(read_metrics(tmp_path / "metrics.jsonl")) == [{"a": 1}, {"a": 3}]
 
 
@@ -83,7 +84,7 @@ def test_plain_lines() -> None:
     display.say("bad sample left out: [x].jpg")
     display.stop()
     assert out.getvalue().splitlines() == [
-        "step 20/100  loss 2.346  lr 9.00e-04  41.2k samples/s  2.5M tokens/s  waiting for data 3%  2 min 10 s left",
+        "step 20/100  loss 2.346  lr 9.00e-04  41.2k samples/s  2.5M tokens/s  data wait 3%  2 min 10 s left",
         "step 40/100  val: loss 1.25  bleu_4 0.1235  (best so far)",
         "bad sample left out: [x].jpg",
     ]

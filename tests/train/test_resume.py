@@ -142,9 +142,8 @@ def test_killed_at_any_moment(whole, tmp_path: Path, loss: int, save: int, worke
     changes = BASE | {"data__workers": workers}
     arguments = [str(tmp_path / "run"), json.dumps(changes), str(loss), str(save)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([".", *sys.path])}
-    done = subprocess.run(
-        [sys.executable, toys.__file__, *arguments], env=environment, capture_output=True, check=False
-    )
+    command = [sys.executable, toys.__file__, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     there = sorted(p.name for p in (tmp_path / "run" / "checkpoints").glob("step-*"))
     assert there[-1] == f"step-{safe:08d}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -100,17 +101,29 @@ def test_global_random_numbers_before_it_do_not_matter(tmp_path: Path) -> None:
     assert final_bytes(tmp_path / "a") == final_bytes(tmp_path / "b")
 
 
+class Scripted(ToyTask):
+    """Evaluations give these scores."""
+
+    scores = (0.1, 0.5, 0.5, 0.4, float("nan"), 0.3, 0.9)
+
+    def evaluate(self, *args):
+        found = super().evaluate(*args)
+        score = self.scores[self.evaluations - 1] if self.evaluations else 0.0
+        return found._replace(metrics=found.metrics | {"score": score})
+
+
 def test_the_best_weights_are_the_model(tmp_path: Path) -> None:
-    run = toy_run(train__steps=40, train__eval_every=5, train__optimizer__lr=0.3, train__keep=99)
-    result = toy_train(run, tmp_path / "run")
-    evals = read_lines(tmp_path / "run", "eval")
-    best = min(evals, key=lambda line: line["metrics"]["loss"])
-    assert best["step"] < 40  # such a rate soon does harm
-    assert best["best"]
+    run = toy_run(train__steps=14, train__eval_every=2, train__best_metric="score", train__keep=99)
+    result = toy_train(run, tmp_path / "run", task=Scripted(run))
+    best = read_lines(tmp_path / "run", "eval")[1]
+    assert (best["step"], best["best"], best["metrics"]["score"]) == (4, True, 0.5)
+    assert result.metrics["score"] == 0.9  # the last of all was better
+    short = run.replace(train=run.train.replace(steps=8))
+    result = toy_train(short, tmp_path / "short", task=Scripted(short))
     assert result.metrics == best["metrics"]
-    opened = open_run(tmp_path / "run")
-    assert model_facts(opened.folder) == (best["step"], best["metrics"])
-    there = load_tensors(tmp_path / "run" / "checkpoints" / f"step-{best['step']:08d}" / "model.safetensors")
+    opened = open_run(tmp_path / "short")
+    assert model_facts(opened.folder) == (4, best["metrics"])
+    there = load_tensors(tmp_path / "short" / "checkpoints" / "step-00000004" / "model.safetensors")
     model = load_tensors(opened.weights)
     assert all(torch.equal(model[name], there[name]) for name in there)
 
@@ -124,17 +137,6 @@ def test_the_running_mean_is_the_model(tmp_path: Path) -> None:
     assert not any(torch.equal(model[name], raw[name]) for name in model)
     tied = {"table.weight": "head.weight"}
     assert all(torch.equal(model[tied.get(name, name)], p) for name, p in mean.items())
-
-
-class Scripted(ToyTask):
-    """Evaluations give these scores."""
-
-    scores = (0.1, 0.5, 0.5, 0.4, float("nan"), 0.3, 0.9)
-
-    def evaluate(self, *args):
-        found = super().evaluate(*args)
-        score = self.scores[self.evaluations - 1] if self.evaluations else 0.0
-        return found._replace(metrics=found.metrics | {"score": score})
 
 
 def test_patience_counts_evaluations_without_a_better_value(tmp_path: Path) -> None:
@@ -152,9 +154,7 @@ def test_patience_counts_evaluations_without_a_better_value(tmp_path: Path) -> N
 def test_a_metric_that_does_not_exist_is_refused_before_training(tmp_path: Path) -> None:
     run = toy_run(train__best_metric="lucky")
     task = ToyTask(run)
-    with pytest.raises(
-        UserError, match=r"train.best_metric: unknown metric 'lucky'; did you mean 'luck'\?.*loss, luck"
-    ):
+    with pytest.raises(UserError, match=r"best_metric: unknown metric 'lucky'; did you mean 'luck'\?.*loss, luck"):
         toy_train(run, tmp_path / "run", task=task)
     assert task.losses == 0
     toy_train(toy_run(), tmp_path / "run")  # the folder is still free
@@ -195,7 +195,7 @@ def test_an_evaluation_is_asked_for_and_cannot_be(tmp_path: Path, name: str) -> 
 
 def test_no_training_split(tmp_path: Path) -> None:
     run = toy_run()
-    with pytest.raises(UserError, match="toys: unknown split 'train'.*val"):
+    with pytest.raises(UserError, match=r"toys: unknown split 'train'.*val"):
         train(run, ToyTask(run), toy_model(), ToySource(train=0), tmp_path / "run", display=Silent())
 
 
@@ -217,21 +217,24 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint(tmp_path: Path
     assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "plain")
 
 
-def test_a_worker_that_dies_stops_with_the_last_checkpoint(tmp_path: Path) -> None:
-    import multiprocessing
-
-    run = toy_run(data__workers=1, train__steps=500, train__eval_every=50)
+def test_a_worker_that_dies_loses_no_step(tmp_path: Path) -> None:
+    run = toy_run(data__workers=1, train__steps=50, train__eval_every=None)
     task = ToyTask(run)
 
     def kill(count: int) -> None:
-        if count == 60:
+        if count == 30:
             (process,) = multiprocessing.active_children()
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
 
     task.on_loss = kill
-    with pytest.raises(RunError, match=r"prepares batches died.*step-00000050 is safe.*patchword train .* --resume"):
+    with pytest.raises(RunError, match=r"prepares batches died.*step-000000\d\d is safe.*patchword train .* --resume"):
         toy_train(run, tmp_path / "run", task=task)
+    (saved,) = os.listdir(tmp_path / "run" / "checkpoints")
+    assert 30 <= int(saved[-2:]) < 34  # what was prepared ahead was used
+    toy_train(run, tmp_path / "run", resume=True)
+    toy_train(run, tmp_path / "whole")
+    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
 
 
 def test_what_is_said(tmp_path: Path) -> None:

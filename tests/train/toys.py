@@ -196,7 +196,7 @@ def read_lines(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 def final_bytes(folder: Path) -> dict[str, bytes]:
     """The files of the last checkpoint and of the model, but for times."""
-    last = sorted(p for p in (folder / "checkpoints").iterdir() if p.name.startswith("step-"))[-1]
+    last = sorted(p for p in (folder / "checkpoints").iterdir() if p.name[-8:].isdigit())[-1]
     files = {p.name: p.read_bytes() for p in last.iterdir() if p.suffix == ".safetensors"}
     state = json.loads((last / "state.json").read_text())
     assert state.pop("elapsed") >= 0

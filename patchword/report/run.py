@@ -1,0 +1,98 @@
+"""A run's report: what was measured, what the model says of unseen pictures, and where it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from patchword.config import RunConfig, read_file, to_yaml
+from patchword.data.base import Source
+from patchword.data.image import ImagePipeline
+from patchword.models.inspect import picture_attention
+from patchword.models.model import Model, count_parameters
+from patchword.report.content import Cost, Report, Result, Shown
+from patchword.report.curves import read_metrics
+from patchword.report.page import write_report
+from patchword.sequence import ImageInput
+from patchword.tasks.base import Evaluation
+from patchword.tasks.captioning import CaptioningTask
+
+_PICTURES, _MAPS = 24, 3
+
+
+def report_on(
+    folder: Path,
+    run: RunConfig,
+    model: Model,
+    task: CaptioningTask,
+    source: Source,
+    results: Mapping[str, Evaluation],
+) -> Path:
+    """Write `report.html` into a run's folder, with pictures from the first split of `results`; returns its path."""
+    metrics = read_metrics(folder)
+    first = next(iter(results))
+    report = Report(
+        title=run.name,
+        results=[Result(split, e.metrics, e.count) for split, e in results.items()],
+        pictures=_shown(run, model, task, source, first, results[first]),
+        metrics=metrics,
+        cost=_cost(model, metrics),
+        config_yaml=to_yaml(run),
+        environment=read_file(folder / "environment.json"),
+    )
+    path = folder / "report.html"
+    write_report(path, report)
+    return path
+
+
+def _shown(
+    run: RunConfig, model: Model, task: CaptioningTask, source: Source, split: str, evaluation: Evaluation
+) -> list[Shown]:
+    pipeline = ImagePipeline(run.data.image, run.train.seed)
+    said = {p.id: p for p in evaluation.predictions}
+    shown = []
+    for index in range(len(source.splits[split])):
+        record = source.splits[split].record(index)
+        prediction = said.get(record.id)
+        if prediction is None:
+            continue
+        pixels = pipeline(source.splits[split].read(index), record.id, None)
+        maps = _maps(model, task, pixels, prediction.text) if len(shown) < _MAPS else None
+        picture = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        shown.append(Shown(picture, prediction.text, prediction.references, prediction.correct, maps))
+        if len(shown) == _PICTURES:
+            break
+    return shown
+
+
+def _maps(model: Model, task: CaptioningTask, pixels: torch.Tensor, text: str) -> list[tuple[str, np.ndarray]]:
+    """Where the model looks as it says each word."""
+    ids = task.caption_ids(text)
+    device = next(model.parameters()).device
+    inputs: dict[str, Any] = {
+        task.config.image: ImageInput(pixels[None].to(device)),
+        task.config.text: torch.tensor([ids[:-1]], device=device),
+    }
+    maps = picture_attention(model, inputs, task.config.image)[0].float().cpu().numpy()
+    words = [task.tokenizer.decode([i]) for i in ids[1:-1]]
+    return list(zip(words, maps[: len(words)], strict=True))
+
+
+def _cost(model: Model, metrics: Sequence[Mapping[str, Any]]) -> Cost:
+    parts = {f"{name} tower": count_parameters(tower) for name, tower in model.towers.items()}
+    parts |= {name: count_parameters(m) for name in ("fusion", "trunk") if (m := getattr(model, name)) is not None}
+    total = count_parameters(model)
+    heads = total - sum(parts.values())  # a head tied to a tower's table has nothing of its own
+    last = next((row for row in reversed(metrics) if row.get("kind") == "train"), {})
+    return Cost(
+        parameters=total,
+        components={name: n for name, n in {**parts, "heads": heads}.items() if n},
+        seconds=last.get("time"),
+        steps=last.get("step"),
+        samples=last.get("samples"),
+        tokens=last.get("tokens"),
+    )

@@ -1,0 +1,164 @@
+"""Small models of every topology with random weights, and random input for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from patchword.config import (
+    AttentionPoolConfig,
+    CrossFusionConfig,
+    EmbeddingHeadConfig,
+    FirstPoolConfig,
+    FusionConfig,
+    HeadConfig,
+    ImageTowerConfig,
+    JointFusionConfig,
+    LabelHeadConfig,
+    LanguageHeadConfig,
+    LastPoolConfig,
+    LearnedPositionConfig,
+    MeanPoolConfig,
+    ModelConfig,
+    NoPositionConfig,
+    PositionConfig,
+    PrefixFusionConfig,
+    RMSNormConfig,
+    RotaryPositionConfig,
+    SinusoidalPositionConfig,
+    SoftmaxAttentionConfig,
+    StackConfig,
+    TextTowerConfig,
+    override,
+)
+from patchword.models.create import create_model
+from patchword.models.model import Model
+from patchword.models.presets import PRESETS, preset
+from patchword.sequence import ImageInput
+from patchword.testing import randomise
+
+VOCAB, PATCH = 23, 4
+POOLS = {
+    "mean": MeanPoolConfig(),
+    "first": FirstPoolConfig(),
+    "last": LastPoolConfig(),
+    "attention": AttentionPoolConfig(),
+}
+SMALL: dict[str, Any] = {
+    "model.image.dim": 24,
+    "model.image.depth": 1,
+    "model.image.image_size": [16, 16],
+    "model.image.patch_size": [PATCH, PATCH],
+    "model.text.dim": 24,
+    "model.text.vocab_size": VOCAB,
+    "model.trunk.dim": 24,
+    "model.trunk.depth": 2,
+}
+
+
+def toy(
+    fusion: FusionConfig,
+    position: PositionConfig,
+    *,
+    text_depth: int = 0,
+    cls: bool = True,
+    two: bool = False,
+    window: int | None = None,
+) -> ModelConfig:
+    """A captioner of unequal widths; with `two`, there is a second picture."""
+    own = SoftmaxAttentionConfig(num_heads=4, num_kv_heads=2)
+    image = ImageTowerConfig(
+        dim=12,
+        depth=1,
+        image_size=(16, 16),
+        patch_size=(PATCH, PATCH),
+        cls_token=cls,
+        embed_norm=not cls,
+        position=RotaryPositionConfig() if not cls else LearnedPositionConfig(),
+        attention=SoftmaxAttentionConfig(num_heads=3),
+        norm=RMSNormConfig(),
+    )
+    text = TextTowerConfig(
+        dim=16,
+        depth=text_depth,
+        vocab_size=VOCAB,
+        max_len=12,
+        position=NoPositionConfig() if isinstance(position, RotaryPositionConfig) else LearnedPositionConfig(),
+        attention=own.replace(causal=True),
+        embed_scale=True,
+    )
+    towers = {"image": image, "text": text}
+    if two:
+        towers["other"] = image.replace(dim=24, depth=2, cls_token=False)
+    return ModelConfig(
+        towers=towers,
+        fusion=fusion,
+        trunk=StackConfig(
+            dim=16,
+            depth=2,
+            position=position,
+            attention=own.replace(causal=True, window=window),
+            cross_attention=own if isinstance(fusion, CrossFusionConfig) else None,
+        ),
+        heads={
+            "text": LanguageHeadConfig(bias=True),
+            "label": LabelHeadConfig(num_classes=5, pool=POOLS["last"]),
+        },
+    )
+
+
+def dual() -> ModelConfig:
+    """Two towers that do not meet, every pooling on each."""
+    towers = toy(CrossFusionConfig(), NoPositionConfig(), text_depth=1).towers
+    towers["image"] = towers["image"].replace(dim=16, attention=SoftmaxAttentionConfig(num_heads=4))
+    heads: dict[str, HeadConfig] = {
+        f"{tower} {name}": EmbeddingHeadConfig(source=tower, out_dim=6, pool=pool, normalize=name != "mean")
+        for tower in ("image", "text")
+        for name, pool in POOLS.items()
+    }
+    return ModelConfig(towers=towers, heads=heads)
+
+
+CAPTIONERS: dict[str, ModelConfig] = {
+    **{name: override(preset(name), SMALL).model for name in PRESETS},
+    "cross, learned": toy(CrossFusionConfig(), LearnedPositionConfig(max_len=20), text_depth=1),
+    "cross, two pictures": toy(CrossFusionConfig(projector="mlp"), NoPositionConfig(), two=True),
+    "prefix, learned": toy(PrefixFusionConfig(), LearnedPositionConfig(max_len=60), text_depth=1),
+    "prefix, two pictures": toy(PrefixFusionConfig(projector="mlp"), RotaryPositionConfig(), cls=False, two=True),
+    "prefix, window": toy(PrefixFusionConfig(), RotaryPositionConfig(), window=12),
+    "joint, sinusoidal": toy(JointFusionConfig(), SinusoidalPositionConfig(), text_depth=1),
+    "joint, window": toy(JointFusionConfig(), NoPositionConfig(), cls=False, window=12),
+    "joint, two pictures": toy(JointFusionConfig(projector="linear"), RotaryPositionConfig(), cls=False, two=True),
+}
+MODELS = CAPTIONERS | {"dual": dual()}
+
+
+def build(config: ModelConfig, dtype: torch.dtype = torch.float64) -> Model:
+    """The model with random weights, in evaluation."""
+    model = create_model(config)
+    randomise(model, torch.Generator().manual_seed(7))
+    return model.to(dtype).eval()
+
+
+def pictures(*sizes: tuple[int, int], canvas: tuple[int, int] | None = None) -> ImageInput:
+    """Random pictures of these sizes on one canvas, what is beside them is noise."""
+    high, wide = canvas or (max(h for h, _ in sizes), max(w for _, w in sizes))
+    return ImageInput(torch.rand(len(sizes), 3, high, wide, dtype=torch.float64), torch.tensor(sizes).view(-1, 2))
+
+
+def image_names(config: ModelConfig) -> list[str]:
+    """The towers that see."""
+    return [name for name, tower in config.towers.items() if isinstance(tower, ImageTowerConfig)]
+
+
+def sample(config: ModelConfig, *sizes: tuple[int, int], length: int = 7) -> dict[str, Any]:
+    """Input for every tower: pictures of these sizes, and as many texts."""
+    inputs: dict[str, Any] = {name: pictures(*sizes) for name in image_names(config)}
+    return inputs | {"text": torch.randint(0, VOCAB, (len(sizes), length))}
+
+
+def close(got: Tensor, want: Tensor, tolerance: float = 1e-9) -> None:
+    """Equal within what float64 leaves."""
+    torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
