@@ -47,3 +47,7 @@ class Source(Protocol):
     def describes(self, split: str, index: int, caption: str) -> bool | None:
         """Whether a caption is true and complete, where the source knows its own truth; None where it does not."""
         ...
+
+    def group(self, split: str, index: int) -> str | None:
+        """What the record is counted with when metrics are also given by group; None: there are no groups."""
+        ...

@@ -106,6 +106,10 @@ class FileSource:
         """None: files do not know what is true of their pictures."""
         del split, index, caption
 
+    def group(self, split: str, index: int) -> str | None:
+        """None: files are all alike."""
+        del split, index
+
 
 @dataclass
 class Gathered:

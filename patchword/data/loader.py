@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections import deque
@@ -72,7 +73,7 @@ class Loader:
             collate_fn=examples.collate,
             num_workers=workers,
             pin_memory=device.startswith("cuda"),
-            worker_init_fn=_ignore_signals if workers else None,
+            worker_init_fn=_end_with_the_trainer if workers else None,
             generator=torch.Generator(),  # its own: torch's global one must not move
         )
         with _child_signals_kept():
@@ -133,8 +134,16 @@ def _child_signals_kept() -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before)
 
 
-def _ignore_signals(worker: int) -> None:
-    # Ctrl-C and many a scheduler signal the whole group; the training process decides when its workers end
+def _end_with_the_trainer(worker: int) -> None:
+    """Workers end when the training process says so; Ctrl-C and many a scheduler signal the whole group."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not everywhere
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_parent, daemon=True).start()
+
+
+def _obey_parent() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

@@ -38,6 +38,10 @@ class SceneSplit:
         """Whether a caption names every object of the scene rightly, and nothing else."""
         return self._world.describes(self._world.scene(self.name, self._at(index)), caption, self._language)
 
+    def count_objects(self, index: int) -> int:
+        """How many objects scene `index` shows."""
+        return len(self._world.scene(self.name, self._at(index)).objects)
+
     def _at(self, index: int) -> int:
         if not 0 <= index < self._count:
             raise IndexError(f"record {index} of the {self._count} in split {self.name!r}")
@@ -61,3 +65,7 @@ class SceneSource:
     def describes(self, split: str, index: int, caption: str) -> bool:
         """Whether a caption is true and complete."""
         return self._scenes[split].describes(index, caption)
+
+    def group(self, split: str, index: int) -> str:
+        """Scenes with few objects and with many."""
+        return "1_to_2_objects" if self._scenes[split].count_objects(index) <= 2 else "3_to_4_objects"

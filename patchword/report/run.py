@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchword.config import RunConfig, read_file, to_yaml
+from patchword.config import RunConfig, to_yaml
 from patchword.data.base import Source
 from patchword.data.image import ImagePipeline
 from patchword.models.inspect import picture_attention
@@ -42,11 +43,17 @@ def report_on(
         metrics=metrics,
         cost=_cost(model, metrics),
         config_yaml=to_yaml(run),
-        environment=read_file(folder / "environment.json"),
+        environment=_environment(folder),
     )
     path = folder / "report.html"
     write_report(path, report)
     return path
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """Where the last session of the run ran (a resumed run has several)."""
+    sessions = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    return sessions[-1] if sessions else {}
 
 
 def _shown(

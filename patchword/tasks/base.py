@@ -41,6 +41,8 @@ class Prediction(NamedTuple):
     """Whether it is right, where the data knows."""
     score: float | None = None
     """Log-probability in nats of what was said."""
+    group: str | None = None
+    """What the sample is counted with when metrics are also given by group."""
 
 
 class Evaluation(NamedTuple):

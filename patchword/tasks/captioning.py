@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self, cast
@@ -218,8 +219,8 @@ class CaptioningTask(Task):
                 except BadImage as error:
                     bad.append(BadSample(record.id, error.reason, error.message))
             for (index, record), (text, score) in zip(records, self.say(model, pictures, device), strict=True):
-                correct = source.describes(split.name, index, text)
-                predictions.append(Prediction(record.id, text, record.captions, correct, score))
+                correct, group = source.describes(split.name, index, text), source.group(split.name, index)
+                predictions.append(Prediction(record.id, text, record.captions, correct, score, group))
         return predictions, tuple(bad)
 
     def say(
@@ -259,5 +260,11 @@ class _First:
 
 
 def _accuracy(predictions: Sequence[Prediction]) -> dict[str, float]:
-    judged = [p for p in predictions if p.correct is not None]
-    return {"scene_accuracy": sum(bool(p.correct) for p in judged) / len(judged)} if judged else {}
+    """Share of true and complete captions, in all and by group."""
+    judged = defaultdict(list)
+    for p in predictions:
+        if p.correct is not None:
+            judged["scene_accuracy"].append(p.correct)
+            if p.group is not None:
+                judged[f"scene_accuracy_{p.group}"].append(p.correct)
+    return {name: sum(marks) / len(marks) for name, marks in sorted(judged.items())}

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -146,11 +147,21 @@ def test_signals_to_the_group_do_not_end_workers(expected) -> None:
     loader = make(workers=2, slow=0.02)
     got = [content(next(loader))]
     for process in multiprocessing.active_children():
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGINT)
-        os.kill(process.pid, signal.SIGTERM)
+        for name in ("INT", "TERM"):
+            subprocess.run(["kill", f"-{name}", str(process.pid)], check=True)
     got += [content(batch) for batch in islice(loader, COUNT - 1)]
     assert got == expected
+    loader.close()
+
+
+def test_the_training_process_ends_them_though() -> None:
+    """As multiprocessing does at exit with whatever is left: a worker that does not obey would make it wait forever."""
+    loader = make(workers=2)
+    next(loader)
+    for process in multiprocessing.active_children():
+        process.terminate()
+        process.join(timeout=10)
+        assert process.exitcode == 0
     loader.close()
 
 

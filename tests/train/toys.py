@@ -53,6 +53,9 @@ class ToySource:
     def describes(self, split: str, index: int, caption: str) -> bool | None:
         return None
 
+    def group(self, split: str, index: int) -> str | None:
+        return None
+
 
 class ToyExample(NamedTuple):
     id: str

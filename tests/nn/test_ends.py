@@ -1,0 +1,164 @@
+"""Where tokens come from and where they go: embeddings and pooling, against their definitions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchword.config import (
+    AttentionPoolConfig,
+    FirstPoolConfig,
+    ImageTowerConfig,
+    LastPoolConfig,
+    MeanPoolConfig,
+    PoolConfig,
+    TextTowerConfig,
+    UserError,
+)
+from patchword.nn import PatchEmbedding, TextEmbedding
+from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
+from patchword.testing import randomise
+
+IMAGE = ImageTowerConfig(dim=10, patch_size=(4, 2), image_size=(16, 16), mean=(0.1, 0.4, 0.6), std=(0.2, 0.5, 0.8))
+
+
+def patches(config: ImageTowerConfig = IMAGE) -> PatchEmbedding:
+    part = PatchEmbedding(config)
+    randomise(part, torch.Generator().manual_seed(1))
+    return part.double()
+
+
+def convolved(part: PatchEmbedding, pixels: Tensor) -> Tensor:
+    """The same map as a convolution; [B, rows, columns, D]."""
+    mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGE.mean, IMAGE.std))
+    weight = part.proj.weight.view(10, 3, 4, 2)
+    return F.conv2d((pixels - mean) / std, weight, part.proj.bias, stride=(4, 2)).permute(0, 2, 3, 1)
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)  # mean and std are float32
+
+
+def test_patches_are_a_convolution() -> None:
+    part, pixels = patches(), torch.rand(2, 3, 12, 8, dtype=torch.float64)
+    tokens = part(pixels)
+    want = convolved(part, pixels)
+    assert want.shape == (2, 3, 4, 10)
+    close(tokens.x, want.flatten(1, 2))
+    assert tokens.info.pos is not None
+    assert tokens.info.pos.tolist() == [[[row, column] for row in range(3) for column in range(4)]]
+    assert tokens.info.valid is None
+    whole = (pixels * 255).round()
+    close(part(whole.to(torch.uint8)).x, convolved(part, whole / 255).flatten(1, 2))
+
+
+def test_only_patches_inside_a_picture_are_real() -> None:
+    part, pixels = patches(), torch.rand(4, 3, 12, 8, dtype=torch.float64)
+    size = torch.tensor([[12, 8], [4, 6], [0, 0], [8, 2]])
+    tokens = part(ImageInput(pixels, size))
+    valid, pos, want = tokens.info.valid, tokens.info.pos, convolved(part, pixels)
+    assert valid is not None
+    assert pos is not None
+    for i, (high, wide) in enumerate(size.tolist()):
+        spots = [(row, column) for row in range(high // 4) for column in range(wide // 2)]
+        assert [tuple(p) for p in pos[i, valid[i]].tolist()] == spots
+        for x, (row, column) in zip(tokens.x[i, valid[i]], spots, strict=True):
+            close(x, want[i, row, column])
+
+
+def test_no_more_tokens_than_the_largest_picture_has() -> None:
+    """A tall and a wide picture share a square canvas, and cost no square."""
+    part = patches()
+    tokens = part(ImageInput(torch.rand(2, 3, 16, 16, dtype=torch.float64), torch.tensor([[16, 2], [4, 16]])))
+    assert tokens.x.shape == (2, 8, 10)
+
+
+def test_a_cls_token_stands_before_the_patches() -> None:
+    part, plain = patches(IMAGE.replace(cls_token=True)), patches()
+    plain.load_state_dict({name: value for name, value in part.state_dict().items() if name != "cls"})
+    picture = ImageInput(torch.rand(3, 3, 12, 8, dtype=torch.float64), torch.tensor([[12, 8], [0, 0], [4, 2]]))
+    got, want = part(picture), plain(picture)
+    assert part.cls is not None
+    close(got.x[:, 0], part.cls.expand(3, -1))
+    close(got.x[:, 1:], want.x)
+    assert got.info.pos is not None
+    assert got.info.valid is not None
+    assert want.info.valid is not None
+    assert (got.info.pos[:, 0] == -1).all()
+    assert torch.equal(got.info.valid[:, 1:], want.info.valid)
+    assert got.info.valid[:, 0].tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("high", "wide"), [(10, 8), (12, 7)])
+def test_broken_patches_are_refused(high: int, wide: int) -> None:
+    with pytest.raises(UserError, match=f"{high} x {wide} pixels is not a whole number of patches of 4 x 2"):
+        patches()(torch.rand(1, 3, high, wide))
+    size = torch.tensor([[12, 8], [high, wide]])
+    with pytest.raises(UserError, match=f"{high} x {wide} pixels is not a whole number of patches"):
+        patches()(ImageInput(torch.rand(2, 3, 12, 8), size))
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_text(scale: bool) -> None:
+    part = TextEmbedding(TextTowerConfig(dim=9, vocab_size=7, embed_scale=scale))
+    ids, valid = torch.randint(0, 7, (2, 5)), torch.rand(2, 5) < 0.5
+    want = part.table.weight[ids] * (3.0 if scale else 1.0)
+    torch.testing.assert_close(part(ids).x, want)
+    tokens = part(TextInput(ids, valid))
+    torch.testing.assert_close(tokens.x, want)
+    assert tokens.info.valid is valid
+    assert part(ids).info == SequenceInfo()
+
+
+def test_a_vocabulary_must_be_known() -> None:
+    with pytest.raises(UserError, match="vocab_size is not known yet"):
+        TextEmbedding(TextTowerConfig(dim=8))
+
+
+# ------------------------------------------------------------------ pooling
+
+
+def pooled(config: PoolConfig, x: Tensor, valid: Tensor | None) -> Tensor:
+    pool = config.build(8)
+    randomise(pool, torch.Generator().manual_seed(2))
+    return pool.double()(Tokens(x, SequenceInfo(valid=valid)))
+
+
+def by_definition(kind: str, row: Tensor) -> Tensor:
+    if not len(row):
+        return torch.zeros(8, dtype=row.dtype)
+    return {"mean": row.mean(0), "first": row[0], "last": row[-1]}[kind]
+
+
+@pytest.mark.parametrize("config", [MeanPoolConfig(), FirstPoolConfig(), LastPoolConfig(), AttentionPoolConfig()])
+def test_pooling(config: PoolConfig) -> None:
+    x = torch.randn(5, 6, 8, dtype=torch.float64)
+    valid = torch.rand(5, 6) < 0.5
+    valid[0], valid[1], valid[2] = True, False, torch.tensor([False] * 5 + [True])
+    got = pooled(config, x, valid)
+    torch.testing.assert_close(pooled(config, x, None)[0], got[0])
+    for i in range(5):
+        row = x[i, valid[i]]
+        alone = pooled(config, row[None], None)[0]
+        torch.testing.assert_close(got[i], alone, atol=1e-12, rtol=1e-12)
+        if config.kind != "attention":
+            torch.testing.assert_close(got[i], by_definition(config.kind, row), atol=1e-12, rtol=1e-12)
+    assert got[1].eq(0).all(), "a sequence without real tokens gives zeros"
+    assert pooled(config, x[:0], valid[:0]).shape == (0, 8)
+    assert pooled(config, x[:, :0], valid[:, :0]).eq(0).all()
+
+
+def test_attention_pooling_is_a_weighted_mean_of_values() -> None:
+    config = AttentionPoolConfig(num_heads=2)
+    pool = config.build(8)
+    randomise(pool, torch.Generator().manual_seed(3))
+    pool, x = pool.double(), torch.randn(2, 5, 8, dtype=torch.float64)
+    layer = pool.attention
+    q, k, v = (
+        part(y).unflatten(-1, (2, 4)) for part, y in ((layer.q_proj, pool.query), (layer.k_proj, x), (layer.v_proj, x))
+    )
+    weights = (torch.einsum("he,bshe->bhs", q, k) / 2).softmax(-1)
+    want = layer.out_proj(torch.einsum("bhs,bshe->bhe", weights, v).flatten(1))
+    torch.testing.assert_close(pool(Tokens(x)), want, atol=1e-12, rtol=1e-12)
