@@ -59,9 +59,7 @@ def test_a_whole_pass_is_exported_for_any_batch_and_length(name: str) -> None:
         close(program(pixels, ids), whole(pixels, ids))
 
 
-def decode(
-    model: Model, step: Callable[[Tensor, DecodeState, str], Tensor], inputs: dict[str, Any], ids: Tensor
-) -> Tensor:
+def decode(model: Model, step: Callable[..., Tensor], inputs: dict[str, Any], ids: Tensor) -> Tensor:
     """The scores after each token but the first, all but two tokens through `step`."""
     state = model.begin(inputs, ids.shape[1], static=True)
     out = [model.step(ids[:, :2], state, "text")]

@@ -21,7 +21,7 @@ from patchword.nn import PatchEmbedding, TextEmbedding
 from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
 from patchword.testing import randomise
 
-IMAGE = ImageTowerConfig(dim=10, patch_size=(4, 2), image_size=(16, 16), mean=(0.1, 0.4, 0.6), std=(0.2, 0.5, 0.8))
+IMAGE = ImageTowerConfig(dim=12, patch_size=(4, 2), image_size=(16, 16), mean=(0.1, 0.4, 0.6), std=(0.2, 0.5, 0.8))
 
 
 def patches(config: ImageTowerConfig = IMAGE) -> PatchEmbedding:
@@ -33,7 +33,7 @@ def patches(config: ImageTowerConfig = IMAGE) -> PatchEmbedding:
 def convolved(part: PatchEmbedding, pixels: Tensor) -> Tensor:
     """The same map as a convolution; [B, rows, columns, D]."""
     mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGE.mean, IMAGE.std))
-    weight = part.proj.weight.view(10, 3, 4, 2)
+    weight = part.proj.weight.view(12, 3, 4, 2)
     return F.conv2d((pixels - mean) / std, weight, part.proj.bias, stride=(4, 2)).permute(0, 2, 3, 1)
 
 
@@ -45,7 +45,7 @@ def test_patches_are_a_convolution() -> None:
     part, pixels = patches(), torch.rand(2, 3, 12, 8, dtype=torch.float64)
     tokens = part(pixels)
     want = convolved(part, pixels)
-    assert want.shape == (2, 3, 4, 10)
+    assert want.shape == (2, 3, 4, 12)
     close(tokens.x, want.flatten(1, 2))
     assert tokens.info.pos is not None
     assert tokens.info.pos.tolist() == [[[row, column] for row in range(3) for column in range(4)]]
@@ -72,7 +72,7 @@ def test_no_more_tokens_than_the_largest_picture_has() -> None:
     """A tall and a wide picture share a square canvas, and cost no square."""
     part = patches()
     tokens = part(ImageInput(torch.rand(2, 3, 16, 16, dtype=torch.float64), torch.tensor([[16, 2], [4, 16]])))
-    assert tokens.x.shape == (2, 8, 10)
+    assert tokens.x.shape == (2, 8, 12)
 
 
 def test_a_cls_token_stands_before_the_patches() -> None:
@@ -156,9 +156,8 @@ def test_attention_pooling_is_a_weighted_mean_of_values() -> None:
     randomise(pool, torch.Generator().manual_seed(3))
     pool, x = pool.double(), torch.randn(2, 5, 8, dtype=torch.float64)
     layer = pool.attention
-    q, k, v = (
-        part(y).unflatten(-1, (2, 4)) for part, y in ((layer.q_proj, pool.query), (layer.k_proj, x), (layer.v_proj, x))
-    )
+    q, k, v = layer.q_proj(pool.query), layer.k_proj(x), layer.v_proj(x)
+    q, k, v = (part.unflatten(-1, (2, 4)) for part in (q, k, v))
     weights = (torch.einsum("he,bshe->bhs", q, k) / 2).softmax(-1)
     want = layer.out_proj(torch.einsum("bhs,bshe->bhe", weights, v).flatten(1))
     torch.testing.assert_close(pool(Tokens(x)), want, atol=1e-12, rtol=1e-12)

@@ -11,10 +11,7 @@ from torch import Tensor, nn
 
 from patchword.config import (
     InitConfig,
-    LearnedPositionConfig,
-    ModelConfig,
     NormalInitConfig,
-    PrefixFusionConfig,
     TorchInitConfig,
     TruncatedNormalInitConfig,
     XavierInitConfig,
@@ -23,6 +20,11 @@ from patchword.config import (
 from patchword.models.presets import preset
 
 SIZES: dict[str, Any] = {"model.text.vocab_size": 500, "model.image.depth": 2, "model.trunk.depth": 3}
+
+
+EACH = pytest.mark.parametrize(
+    "init", [NormalInitConfig(), XavierInitConfig(), TorchInitConfig(), TruncatedNormalInitConfig()]
+)
 
 
 def model(init: InitConfig, **changes: Any) -> nn.Module:
@@ -79,12 +81,10 @@ def test_torch_leaves_what_torch_did() -> None:
         if not tied(name):
             assert std(layer.weight) == 1 / math.sqrt(3 * layer.in_features), name
             assert layer.bias is None or layer.bias.abs().max() > 0, name
-    assert std(made.get_submodule("towers.text.embedding.table").weight) == 1.0
+    assert std(made.get_parameter("towers.text.embedding.table.weight")) == 1.0
 
 
-@pytest.mark.parametrize(
-    "init", [NormalInitConfig(), XavierInitConfig(), TorchInitConfig(), TruncatedNormalInitConfig()]
-)
+@EACH
 def test_embeddings_have_their_own(init: InitConfig) -> None:
     made = model(init, embed_std=0.2)
     tables = {name: m for name, m in made.named_modules() if isinstance(m, nn.Embedding)}
@@ -98,9 +98,7 @@ def test_embeddings_have_their_own(init: InitConfig) -> None:
     assert made.get_submodule("heads.text.proj").weight is tables["towers.text.embedding.table"].weight
 
 
-@pytest.mark.parametrize(
-    "init", [NormalInitConfig(), XavierInitConfig(), TorchInitConfig(), TruncatedNormalInitConfig()]
-)
+@EACH
 def test_norms_keep_their_start(init: InitConfig) -> None:
     for name, layer in model(init).named_modules():
         if isinstance(layer, nn.LayerNorm):
@@ -109,11 +107,8 @@ def test_norms_keep_their_start(init: InitConfig) -> None:
 
 
 def test_one_seed_makes_one_model() -> None:
-    config: ModelConfig = override(
-        preset("captioner-prefix-small"), SIZES | {"model.trunk.dim": 64, "model.text.dim": 64}
-    ).model
-    assert isinstance(config.fusion, PrefixFusionConfig)
-    config = config.replace(trunk=config.trunk and config.trunk.replace(position=LearnedPositionConfig(max_len=70)))
+    places = {"model.trunk.position.kind": "learned", "model.trunk.position.max_len": 300}
+    config = override(preset("captioner-prefix-small"), SIZES | places).model
     states = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)

@@ -87,8 +87,7 @@ def test_learned_places_follow_the_tower() -> None:
     assert text.stack.position.table.num_embeddings == 5
     longer = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=5, position=LearnedPositionConfig(max_len=7)).build()
     assert longer.stack.position.table.num_embeddings == 7
-    shape = {"image_size": (24, 8), "patch_size": (8, 4)}
-    picture = ImageTowerConfig(dim=8, depth=0, position=LearnedPositionConfig(), **shape)
+    picture = ImageTowerConfig(dim=8, depth=0, position=LearnedPositionConfig(), image_size=(24, 8), patch_size=(8, 4))
     assert picture.build().stack.position.table.num_embeddings == 6
     assert picture.replace(cls_token=True).build().stack.position.table.num_embeddings == 7
 

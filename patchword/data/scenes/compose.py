@@ -22,8 +22,8 @@ from patchword.data.scenes.objects import (
 Composition = tuple[tuple[str, str, str, str], ...]
 """`(shape, colour, size, place)` of each object in reading order: equal sets of objects are equal tuples."""
 
-RADII = {"small": (0.085, 0.10), "large": (0.135, 0.150)}
-MAX_ANGLE = math.radians(12)
+RADII = {"small": (0.100, 0.112), "large": (0.142, 0.154)}
+MAX_ANGLE = math.radians(5)
 MAX_SHADE = 0.04
 NOISE_KNOTS = 5
 """The background noise is a grid of this many knots a side."""
