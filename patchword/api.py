@@ -168,7 +168,7 @@ class Trained:
             return pipeline(data, str(item) if isinstance(item, str | Path) else "", None)
         except BadImage as error:
             where = f"{item}: " if isinstance(item, str | Path) else ""
-            raise UserError(f"{where}{error.message}") from error
+            raise UserError(f"{where}{error.reason}: {error.message}") from error
 
 
 def read_picture(path: str | Path) -> bytes:

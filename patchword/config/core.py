@@ -13,18 +13,15 @@ The text under a field is its documentation: `patchword show` prints it, editors
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import inspect
-import math
-import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self, dataclass_transform
 
-from patchword.config.errors import ConfigError, Problem, unknown
+from patchword.config.errors import ConfigError, Problem, nearest, shown, unknown
+from patchword.config.values import conform, options
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -37,6 +34,8 @@ class Config:
     shorthand: ClassVar[str | None] = None
     """Name of a mapping field whose entries may be addressed without it: `model.image` for `model.towers.image`."""
     implementation: ClassVar[Any] = None
+    if typing.TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
     def __init_subclass__(cls, family: str | None = None, kind: str | None = None) -> None:
         super().__init_subclass__()
@@ -44,18 +43,21 @@ class Config:
         if family is not None:
             cls.family, cls.kinds = family, {}
         if kind is not None:
-            if kind in cls.kinds and cls.kinds[kind].__qualname__ != cls.__qualname__:
-                raise ValueError(f"{cls.family} already has a kind named {kind!r}: {cls.kinds[kind].__qualname__}")
-            cls.kind = kind
-            cls.kinds[kind] = cls
+            _enrol(cls, kind)
 
     def __post_init__(self) -> None:
-        found = []
+        if is_family(type(self)):
+            raise TypeError(f"{type(self).__name__} is a family: make one of {', '.join(sorted(self.kinds))}")
+        found: list[Problem] = []
         for name, hint in field_types(type(self)).items():
-            value, wrong = _conform(getattr(self, name), hint)
-            found += [Problem(name + path, message) for path, message in wrong]
-            object.__setattr__(self, name, value)
-        found = found or list(self.problems())
+            value = getattr(self, name)
+            if value is self.__dataclass_fields__[name].default:
+                continue
+            value, wrong = _conform(value, hint, name)
+            found += wrong
+            object.__setattr__(self, name, UNREAD if wrong else value)
+        if not _unread(vars(self)):  # nothing is said of guesses
+            found += self.problems()
         if found:
             raise ConfigError(found, type(self).__name__)
 
@@ -74,9 +76,17 @@ class Config:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, complete: dicts, lists, strings, numbers, booleans, None."""
-        out: dict[str, Any] = {"kind": self.kind} if hasattr(self, "kind") else {}
-        return out | {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        """Plain data, complete: dicts, lists, strings, numbers, booleans, None.
+
+        Raises:
+            TypeError: the class was derived from a kind and has none of its own, by which a file could name it.
+        """
+        out: dict[str, Any] = {}
+        if hasattr(self, "kind"):
+            if not _same(self.kinds.get(self.kind, type(self)), type(self)):
+                raise TypeError(f"{type(self).__name__} needs a kind of its own: {self.kind!r} names another class")
+            out["kind"] = self.kind
+        return out | {name: _to_plain(getattr(self, name)) for name in field_types(type(self))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], source: str = "configuration") -> Self:
@@ -91,19 +101,42 @@ class Config:
         return value
 
 
-def implements(config: type[Config]) -> Any:
-    """Class decorator: objects of this class are what `config.build(...)` returns."""
+def implements(config: type[Config]) -> Callable[[Any], Any]:
+    """Class decorator: objects of this class are what `config.build(...)` returns (a function: its results are)."""
 
-    def note(cls: type) -> type:
-        config.implementation = cls
-        return cls
+    def note(built: Any) -> Any:
+        config.implementation = built
+        return built
 
     return note
 
 
-def is_family(cls: type) -> bool:
+def _enrol(cls: type[Config], kind: str) -> None:
+    if not hasattr(cls, "kinds"):
+        raise TypeError(f"{cls.__name__} has a kind, {kind!r}, but is of no family")
+    there = cls.kinds.get(kind, cls)
+    if not _same(there, cls):
+        raise ValueError(f"{cls.family} already has a kind named {kind!r}: {there.__module__}.{there.__qualname__}")
+    cls.kind = kind
+    cls.kinds[kind] = cls
+
+
+def _same(one: type, other: type) -> bool:
+    """Whether two classes stand at the same place of the source: a module may be loaded again."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
+# ------------------------------------------------------------------ what a class of settings is made of
+
+
+def is_family(cls: type[Config]) -> bool:
     """Whether a field of this type needs a `kind` to say which of several it is."""
-    return bool(getattr(cls, "kinds", None)) and not hasattr(cls, "kind")
+    return hasattr(cls, "kinds") and not hasattr(cls, "kind")
+
+
+def kinds_of(cls: type[Config]) -> dict[str, type[Config]]:
+    """The kinds that may stand where a field has this type, the family's default first; empty where it has none."""
+    return {name: kind for name, kind in getattr(cls, "kinds", {}).items() if issubclass(kind, cls)}
 
 
 @functools.cache
@@ -114,26 +147,15 @@ def field_types(cls: type[Config]) -> dict[str, Any]:
 
 
 @functools.cache
-def field_docs(cls: type[Config]) -> dict[str, str]:
-    """The text under each field, on one line; inherited fields keep theirs."""
-    docs: dict[str, str] = {}
-    for base in reversed([c for c in cls.__mro__ if issubclass(c, Config) and c is not Config]):
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
-        except (OSError, TypeError, SyntaxError):  # a class typed at a prompt has no source
-            continue
-        assert isinstance(tree, ast.ClassDef)
-        for line, after in zip(tree.body, tree.body[1:], strict=False):
-            if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
-                continue
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                docs[line.target.id] = " ".join(str(after.value.value).split())
-    return docs
+def required_fields(cls: type[Config]) -> frozenset[str]:
+    """Names of the fields that have no default."""
+    fields = dataclasses.fields(cls)
+    return frozenset(f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)
 
 
 def config_in(hint: Any) -> type[Config] | None:
     """The config class in `X` or `X | None`; None for anything else."""
-    for option in _options(hint):
+    for option in options(hint):
         if isinstance(option, type) and issubclass(option, Config):
             return option
     return None
@@ -146,17 +168,61 @@ def config_in_mapping(hint: Any) -> type[Config] | None:
     return None
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+# ------------------------------------------------------------------ the value of one field
 
 
-def _plain(value: Any) -> Any:
+UNREAD: Any = object()
+"""Stands for a setting that could not be read, and of which a problem has been noted."""
+
+
+def _unread(values: Mapping[str, Any]) -> bool:
+    """Whether any of these is, or holds, what could not be read."""
+    return any(v is UNREAD or (isinstance(v, Mapping) and _unread(v)) for v in values.values())
+
+
+def _conform(value: Any, hint: Any, path: str) -> tuple[Any, list[Problem]]:
+    """The value as its type wants it, and what is wrong with it."""
+    if value is UNREAD:
+        return value, []
+    if (part := config_in_mapping(hint)) is not None:
+        return _conform_parts(value, part, path)
+    if (part := config_in(hint)) is not None:
+        wrong = Problem(path, f"should be {part.__name__}, got {shown(value)}")
+        return value, [] if _fits(value, hint, part) else [wrong]
+    try:
+        return conform(value, hint), []
+    except ValueError as error:
+        return value, [Problem(path, str(error))]
+
+
+def _conform_parts(value: Any, part: type[Config], path: str) -> tuple[Any, list[Problem]]:
+    if not isinstance(value, Mapping):
+        return value, [Problem(path, f"should be a mapping of names to settings, got {shown(value)}")]
+    wrong = []
+    for name, item in value.items():
+        if not isinstance(name, str) or not name or "." in name or name == "kind":
+            wrong.append(Problem(path, f"cannot hold the name {shown(name)}: should be text without dots, not 'kind'"))
+        elif item is not UNREAD and not _is_a(item, part):
+            wrong.append(Problem(_join(path, name), f"should be {part.__name__}, got {shown(item)}"))
+    return dict(value), wrong
+
+
+def _fits(value: Any, hint: Any, part: type[Config]) -> bool:
+    return _is_a(value, part) or (value is None and types.NoneType in options(hint))
+
+
+def _is_a(value: Any, cls: type[Config]) -> bool:
+    """Whether a field of type `cls` may hold this; a tower, though a kind of stack, could not be read back as one."""
+    return isinstance(value, cls) and (bool(kinds_of(cls)) or type(value) is cls)
+
+
+def _to_plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {key: _to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
+        return [_to_plain(item) for item in value]
     return value
 
 
@@ -164,135 +230,47 @@ def _plain(value: Any) -> Any:
 
 
 def _load(data: Any, cls: type[Config], path: str) -> tuple[Any, list[Problem]]:
-    if isinstance(data, cls):
+    if _is_a(data, cls) or data is UNREAD:
         return data, []
     if isinstance(data, str) and is_family(cls):
         data = {"kind": data}
     if not isinstance(data, Mapping):
-        return None, [Problem(path, f"should be a mapping of settings, got {data!r}")]
-    data = dict(data)
-    if (hasattr(cls, "kinds") and "kind" in data) or is_family(cls):
+        kinds = f", or one of {', '.join(sorted(kinds_of(cls)))}" if is_family(cls) else ""
+        return UNREAD, [Problem(path, f"should be a mapping of settings{kinds}, got {shown(data)}")]
+    if (kinds := kinds_of(cls)) and (is_family(cls) or "kind" in data):
         if "kind" not in data:
-            return None, [Problem(_join(path, "kind"), f"is missing; allowed: {', '.join(sorted(cls.kinds))}")]
-        kind = data.pop("kind")
-        if kind not in cls.kinds:
-            return None, [Problem(_join(path, "kind"), unknown(f"{cls.family} kind", kind, cls.kinds))]
-        cls = cls.kinds[kind]
-    types_, found, values = field_types(cls), [], {}
+            return UNREAD, [Problem(_join(path, "kind"), f"is missing; allowed: {', '.join(sorted(kinds))}")]
+        kind = data["kind"]
+        if not isinstance(kind, str) or kind not in kinds:
+            return UNREAD, [Problem(_join(path, "kind"), unknown(f"{cls.family} kind", kind, kinds))]
+        cls, data = kinds[kind], {key: value for key, value in data.items() if key != "kind"}
+    hints, values, found = field_types(cls), {}, []
     for key, value in data.items():
-        if key not in types_:
-            found.append(Problem(_join(path, key), unknown("field", key, types_)))
-            continue
-        values[key], wrong = _load_field(value, types_[key], _join(path, key))
-        found += wrong
-    required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
-    found += [Problem(_join(path, name), "is required") for name in types_ if name in required - set(data)]
-    if found:
-        # the parts that did load are still worth checking: one message should name every problem
-        good = {k: v for k, v in values.items() if not any(_within(p.path, _join(path, k)) for p in found)}
-        if not (required - set(good)):
-            found += [p for p in _make(cls, good, path)[1] if p not in found]
-        return None, found
-    return _make(cls, values, path)
+        if key in hints:
+            values[key], wrong = _load_field(value, hints[key], _join(path, key))
+            found += wrong
+        else:
+            found.append(Problem(_join(path, key), unknown("field", key, hints)))
+            if (meant := nearest(key, [name for name in hints if name not in data])) is not None:
+                values[meant] = UNREAD  # a misspelt field is not judged by its default
+    for name in [name for name in hints if name in required_fields(cls) - set(values)]:
+        values[name] = UNREAD
+        found.append(Problem(_join(path, name), "is required"))
+    try:
+        made = cls(**values)
+    except ConfigError as error:
+        return UNREAD, found + (error.under(path) if path else error.problems)
+    return (UNREAD if found or _unread(values) else made), found
 
 
 def _load_field(value: Any, hint: Any, path: str) -> tuple[Any, list[Problem]]:
-    if (part := config_in(hint)) is not None and not (value is None and type(None) in _options(hint)):
+    if (part := config_in(hint)) is not None and not _fits(value, hint, part):
         return _load(value, part, path)
     if (part := config_in_mapping(hint)) is not None and isinstance(value, Mapping):
-        pairs = {k: _load(v, part, _join(path, k)) for k, v in value.items()}
-        return {k: v for k, (v, _) in pairs.items()}, [p for _, wrong in pairs.values() for p in wrong]
+        loaded = {name: _load(item, part, _join(path, name)) for name, item in value.items()}
+        return {name: item for name, (item, _) in loaded.items()}, [p for _, wrong in loaded.values() for p in wrong]
     return value, []
-
-
-def _make(cls: type[Config], values: dict[str, Any], path: str) -> tuple[Any, list[Problem]]:
-    try:
-        return cls(**values), []
-    except ConfigError as error:
-        return None, error.under(path) if path else error.problems
 
 
 def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
-
-
-def _within(path: str, parent: str) -> bool:
-    return path == parent or path.startswith(parent + ".")
-
-
-# ------------------------------------------------------------------ the type of one value
-
-
-def _conform(value: Any, hint: Any) -> tuple[Any, list[tuple[str, str]]]:
-    """The value as its type wants it (an int where a float is asked, a tuple for a list), and what is wrong with it."""
-    part, mapped = config_in(hint), config_in_mapping(hint)
-    if part is not None or mapped is not None:
-        return _conform_config(value, hint, part, mapped)
-    if isinstance(value, list) and any(typing.get_origin(o) is tuple for o in _options(hint)):
-        value = tuple(value)
-    from pydantic import ValidationError  # not at the top: `patchword --help` has no value to check
-
-    try:
-        checked = _adapter(hint).validate_python(value, strict=True)
-    except ValidationError:
-        return value, [("", _say(hint, value))]
-    if isinstance(checked, float) and not math.isfinite(checked):
-        return value, [("", f"should be a finite number, got {value!r}")]
-    return checked, []
-
-
-def _conform_config(value: Any, hint: Any, part: Any, mapped: Any) -> tuple[Any, list[tuple[str, str]]]:
-    if mapped is not None:
-        if not isinstance(value, Mapping):
-            return value, [("", f"should be a mapping of {mapped.__name__}, got {value!r}")]
-        wrong = [
-            (f".{k}", f"should be a {mapped.__name__}, got {v!r}")
-            for k, v in value.items()
-            if not isinstance(v, mapped)
-        ]
-        return dict(value), wrong
-    if isinstance(value, part) or (value is None and type(None) in _options(hint)):
-        return value, []
-    return value, [("", f"should be a {part.__name__}, got {value!r}")]
-
-
-@functools.cache
-def _adapter(hint: Any) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(hint)
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-
-
-def describe(hint: Any) -> str:
-    """A type in a user's words: `a whole number > 0 or null`, `one of a, b`."""
-    return " or ".join(_describe_option(option) for option in _options(hint))
-
-
-def _describe_option(option: Any) -> str:
-    origin, args = typing.get_origin(option), typing.get_args(option)
-    if origin is typing.Literal:
-        return "one of " + ", ".join(str(a) for a in args)
-    if origin is typing.Annotated:
-        return " ".join([describe(args[0]), *(_describe_limit(m) for m in args[1:])])
-    if origin is tuple and Ellipsis not in args:
-        return f"a list of {len(args)}: " + ", ".join(describe(a) for a in args)
-    if origin in (tuple, list):
-        return f"a list of {describe(args[0])}"
-    if origin is dict:
-        return f"a mapping to {describe(args[1])}"
-    return _WORDS.get(option, getattr(option, "__name__", str(option)))
-
-
-def _describe_limit(limit: Any) -> str:
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    return " ".join(f"{sign} {getattr(limit, name)}" for name, sign in signs.items() if hasattr(limit, name))
-
-
-def _say(hint: Any, value: Any) -> str:
-    choices = [str(a) for o in _options(hint) if typing.get_origin(o) is typing.Literal for a in typing.get_args(o)]
-    if choices and isinstance(value, str):
-        return unknown("value", value, choices)
-    return f"should be {describe(hint)}, got {value!r}"

@@ -19,7 +19,8 @@ class ColumnsConfig(Config):
     image: str | None = None
     """The picture's path; null: a column named image, image_path, file_name, filename, path or file."""
     caption: str | None = None
-    """The caption, or a list of them; null: a column named caption, captions, text or sentence."""
+    """The caption, or a list of them; null: a column named caption, captions, text or sentence. Where columns NAME_0 to
+    NAME_9 are there, all of them are captions. Names that are not chosen here match in any case."""
     split: str | None = None
     """The split's name; null: a column named split, where there is one."""
 
@@ -28,7 +29,8 @@ class SplitsConfig(Config):
     """Which pictures are for training and which are not; always whole pictures with all their captions."""
 
     lists: dict[str, str] = field(default_factory=dict)
-    """A file of picture names a split, relative to the source: {train: train.txt, val: dev.txt}."""
+    """A file of picture names a split, relative to the source: {train: train.txt, val: dev.txt}; training means train;
+    dev, valid and validation mean val. A name in it is a picture's path or the end of one."""
     val: Share = 0.1
     """Share of pictures for validation, where neither a list nor a column says."""
     test: Share = 0.0
@@ -37,9 +39,9 @@ class SplitsConfig(Config):
     """Seed of that choice."""
 
     def problems(self) -> Iterator[Problem]:
-        """Shares that leave nothing to train on."""
-        if self.val + self.test >= 1:
-            yield Problem("val", f"val {self.val} and test {self.test} leave nothing to train on")
+        """Shares of more than there is (with exactly 1, all of it is for evaluation)."""
+        if self.val + self.test > 1:
+            yield Problem("val", f"val {self.val} and test {self.test} are more than the whole")
 
 
 class AugmentConfig(Config):
@@ -60,6 +62,11 @@ class AugmentConfig(Config):
     shift: Share = 0.0
     """Most that the picture moves along each side, as a share of it; edges repeat."""
 
+    def problems(self) -> Iterator[Problem]:
+        """A stretched crop without a crop."""
+        if self.ratio > 1 and self.crop == 1:
+            yield Problem("ratio", f"{self.ratio} stretches nothing without a crop: set crop below 1")
+
 
 class ImageConfig(Config):
     """How a file becomes pixels."""
@@ -69,15 +76,22 @@ class ImageConfig(Config):
     width: Positive = 64
     """Columns of the result, in pixels (with `fit`: at most)."""
     resize: Literal["stretch", "crop", "pad", "fit"] = "crop"
-    """stretch: ignore the aspect ratio; crop: fill, cut the overhang; pad: fit inside, pad; fit: fit inside, keep the aspect ratio, pictures of a batch may differ."""
+    """stretch: ignore the aspect ratio; crop: fill, cut the overhang; pad: fit inside, pad with grey (127); fit: fit
+    inside, keep the aspect ratio, pictures of a batch may differ. All of them also enlarge small pictures."""
     multiple: Positive = 8
     """With `fit`, sides are rounded to a multiple of this (the patch size)."""
     max_pixels: Positive = 50_000_000
     """Files with more pixels are refused before they are decoded."""
     cache: Literal["none", "memory", "disk"] = "none"
-    """Where decoded and resized pictures are kept (cropping augmentations need the resized whole)."""
+    """Where decoded and resized pictures are kept (cropping augmentations need the resized whole). memory: without
+    bound, one cache a worker process; disk: in $XDG_CACHE_HOME/patchword/pictures (or under ~/.cache)."""
     augment: AugmentConfig = AugmentConfig()
     """Random changes in training."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Sides that are rounded to more than they may be."""
+        if self.resize == "fit" and self.multiple > min(self.height, self.width):
+            yield Problem("multiple", f"{self.multiple} is more than a side of {self.height} x {self.width} pixels")
 
 
 class TokenizerConfig(Config, family="tokenizer"):
@@ -91,12 +105,15 @@ class TokenizerConfig(Config, family="tokenizer"):
         return getattr(self, "vocab_size", None)
 
 
+_SPECIALS = 4  # padding, start, end, unknown
+
+
 class BytesTokenizerConfig(TokenizerConfig, kind="bytes"):
     """One token a UTF-8 byte."""
 
     def most_entries(self) -> int:
         """The bytes and the special tokens."""
-        return 256 + 4
+        return _SPECIALS + 256
 
 
 class CharactersTokenizerConfig(TokenizerConfig, kind="characters"):
@@ -111,6 +128,10 @@ class BPETokenizerConfig(TokenizerConfig, kind="bpe"):
     min_frequency: Positive = 2
     """A pair seen less often is not merged."""
 
+    def problems(self) -> Iterator[Problem]:
+        """A vocabulary without room for every byte."""
+        yield from _too_few(self.vocab_size, _SPECIALS + 256, "the special tokens and the 256 bytes")
+
 
 class WordPieceTokenizerConfig(TokenizerConfig, kind="wordpiece"):
     """WordPiece (Schuster and Nakajima 2012), words split at blanks and punctuation."""
@@ -118,7 +139,11 @@ class WordPieceTokenizerConfig(TokenizerConfig, kind="wordpiece"):
     vocab_size: Positive = 4096
     """Most entries, special tokens included."""
     min_frequency: Positive = 2
-    """A piece seen less often is not made."""
+    """A piece seen less often is not made; a character counts wherever it stands."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A vocabulary without room for any piece."""
+        yield from _too_few(self.vocab_size, _SPECIALS + 1, "the special tokens and one piece")
 
 
 class WordsTokenizerConfig(TokenizerConfig, kind="words"):
@@ -128,6 +153,15 @@ class WordsTokenizerConfig(TokenizerConfig, kind="words"):
     """Most entries, special tokens included."""
     min_frequency: Positive = 2
     """A word seen less often is unknown."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A vocabulary without room for any word."""
+        yield from _too_few(self.vocab_size, _SPECIALS + 1, "the special tokens and one word")
+
+
+def _too_few(vocab_size: int, least: int, what: str) -> Iterator[Problem]:
+    if vocab_size < least:
+        yield Problem("vocab_size", f"should be at least {least} ({what}), got {vocab_size}")
 
 
 class BatchConfig(Config):

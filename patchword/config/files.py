@@ -1,64 +1,16 @@
-"""Configurations as files: YAML and JSON in and out, the commented listing, the schema for editors."""
+"""Configurations as files: YAML and JSON read strictly, and every mistake in them named with its line."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from patchword.config.core import Config, config_in, config_in_mapping, field_docs, field_types, is_family
 from patchword.config.errors import UserError
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars (`3e-4` is a number; `no`, `on` and `1:30` are text) and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: dict[Any, yaml.Node] = {}
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice (line {line})")
-            seen[key] = key_node
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {}
-_NUMBER_FIRST = list("-+.0123456789")
-for _tag, _pattern, _first in [
-    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9][0-9_]*", _NUMBER_FIRST),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
-        _NUMBER_FIRST,
-    ),
-]:
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
-_Loader.add_constructor(  # base 10 only: a leading zero is no octal sign
-    "tag:yaml.org,2002:int", lambda loader, node: int(str(loader.construct_scalar(node)).replace("_", ""))
-)
-
-
-def parse_yaml(text: str, source: str = "text") -> Any:
-    """Plain data from YAML (JSON is a part of YAML).
-
-    Raises:
-        UserError: naming the line of what is not YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{source}{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -69,111 +21,165 @@ def read_file(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-        raise UserError(f"cannot read configuration {path}: {reason}") from error
-    data = parse_yaml(text, str(path))
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read configuration {path}: is not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read configuration {path}: {getattr(error, 'strerror', None) or error}") from error
+    parse = parse_json if path.suffix.lower() == ".json" else parse_yaml
+    data = parse(text, str(path))
+    if data is None:
+        raise UserError(f"{path}: is empty: should hold a mapping of settings")
     if not isinstance(data, Mapping):
-        raise UserError(f"{path}: should hold a mapping of settings, got {type(data).__name__}")
+        raise UserError(f"{path}: should hold a mapping of settings, got {_NAMES.get(type(data), type(data).__name__)}")
     return dict(data)
 
 
-def to_json(config: Config) -> str:
-    """The complete configuration as JSON."""
-    return json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n"
+_NAMES: dict[type, str] = {list: "a list", str: "text", int: "a number", float: "a number", bool: "true or false"}
+
+MAX_DEPTH = 64
+"""Deepest nesting; a configuration has about ten levels."""
+MAX_VALUES = 100_000
+"""Most values, an alias counted as all that it stands for; a configuration has some hundreds."""
+
+# ------------------------------------------------------------------ JSON
 
 
-def to_yaml(config: Config, comments: bool = True) -> str:
-    """The complete configuration as YAML, with one comment line a field."""
-    return "\n".join(_lines(config, "", comments)) + "\n"
+def parse_json(text: str, source: str = "text") -> Any:
+    """Plain data from JSON; None from nothing.
+
+    Raises:
+        UserError: naming the line of what is not JSON, or a key that stands twice.
+    """
+    if not text.strip():
+        return None
+    try:
+        data = json.loads(text, object_pairs_hook=_no_key_twice)
+        if _depth(data, 0) > MAX_DEPTH:
+            raise RecursionError
+        return data
+    except json.JSONDecodeError as error:
+        raise UserError(f"{source}, line {error.lineno}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: not valid JSON: {_reason(error)}") from error
 
 
-def _lines(config: Config, indent: str, comments: bool) -> Iterator[str]:
-    docs = field_docs(type(config))
-    if hasattr(config, "kind"):
-        if comments:
-            yield f"{indent}# {_first_sentence(type(config).__doc__)} (kinds: {', '.join(sorted(config.kinds))})"
-        yield f"{indent}kind: {config.kind}"
-    for field in dataclasses.fields(config):
-        if comments and docs.get(field.name):
-            yield f"{indent}# {docs[field.name]}"
-        value = getattr(config, field.name)
-        if isinstance(value, Config):
-            yield f"{indent}{field.name}:"
-            yield from _lines(value, indent + "  ", comments)
-        elif isinstance(value, dict) and value and all(isinstance(v, Config) for v in value.values()):
-            yield f"{indent}{field.name}:"
-            for key, part in value.items():
-                yield f"{indent}  {_scalar(key)}:"
-                yield from _lines(part, indent + "    ", comments)
-        else:
-            yield f"{indent}{field.name}: {_scalar(value)}"
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"key {key!r} stands twice")
+        seen[key] = value
+    return seen
 
 
-def _first_sentence(text: str | None) -> str:
-    return " ".join((text or "").split("\n\n")[0].split()).rstrip(".")
+def _depth(data: Any, above: int) -> int:
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    return max((_depth(part, above + 1) for part in parts), default=above)
 
 
-def _scalar(value: Any) -> str:
-    """One line of JSON, which is also YAML; plain where YAML reads the bare word back as the same text."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_./][\w./*-]*", value) and parse_yaml(value) == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)
+def _reason(error: Exception) -> str:
+    return "is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-# ------------------------------------------------------------------ schema
+# ------------------------------------------------------------------ YAML
 
 
-def json_schema(cls: type[Config]) -> dict[str, Any]:
-    """JSON Schema (2020-12) of a configuration, for completion and checking in editors."""
-    definitions: dict[str, Any] = {}
-    root = _reference(cls, definitions)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": cls.__name__,
-        **root,
-        "$defs": definitions,
-    }
+def parse_yaml(text: str, source: str = "text") -> Any:
+    """Plain data from YAML.
+
+    Raises:
+        UserError: naming the line of what is not YAML, of a key that stands twice, or of a tag.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, int(error.position)) + 1
+        raise UserError(
+            f"{source}, line {line}: not valid YAML: the character U+{int(error.character):04X} is not allowed"
+        ) from error
+    except yaml.MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        problem = error.problem or error.context or "cannot be read"
+        hint = " (a tab does not indent: use blanks)" if "'\\t'" in problem else ""
+        raise UserError(f"{source}{where}: not valid YAML: {problem}{hint}") from error
+    except RecursionError as error:
+        raise UserError(f"{source}: not valid YAML: {_reason(error)}") from error
 
 
-def _reference(cls: type[Config], definitions: dict[str, Any]) -> dict[str, Any]:
-    if cls.__name__ not in definitions:
-        definitions[cls.__name__] = {}  # taken before it is filled: configs may nest themselves
-        definitions[cls.__name__] = (
-            _family_schema(cls, definitions) if is_family(cls) else _object_schema(cls, definitions)
-        )
-    return {"$ref": f"#/$defs/{cls.__name__}"}
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars (`3e-4` is a number; `no`, `on` and `1:30` are text), no key twice, no tags."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  none of YAML 1.1's
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None:
+            _measure(node, {}, 1)
+        return node
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "tag", None) not in (None, "!"):
+            raise _fault(f"settings are plain data and have no tags: {event.tag}", event)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _fault("a key should be one word", key_node)
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise _fault(f"key {key!r} stands twice", key_node)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        """Base 10 only: a leading zero is no octal sign."""
+        try:
+            return int(self.construct_scalar(node).replace("_", ""))
+        except ValueError as error:  # thousands of digits
+            raise _fault("a number is too long", node) from error
 
 
-def _family_schema(cls: type[Config], definitions: dict[str, Any]) -> dict[str, Any]:
-    kinds = [_reference(kind, definitions) for kind in cls.kinds.values()]
-    return {"oneOf": [*kinds, {"enum": sorted(cls.kinds)}], "description": _first_sentence(cls.__doc__)}
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]], level: int) -> tuple[int, int]:
+    """Values in a node and its depth, with aliases written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1, 1
+    count, depth = known.get(id(node), (0, 0))
+    if not count:
+        known[id(node)] = MAX_VALUES + 1, 1  # until it is known: what holds itself has no end
+        below = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        sizes = [_measure(part, known, level + 1) for part in below]
+        count, depth = 1 + sum(count for count, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
+        known[id(node)] = count, depth
+    if count > MAX_VALUES:
+        raise _fault(f"more than {MAX_VALUES} values, aliases written out", node)
+    if level + depth > MAX_DEPTH:
+        raise _fault("is nested too deeply", node)
+    return count, depth
 
 
-def _object_schema(cls: type[Config], definitions: dict[str, Any]) -> dict[str, Any]:
-    docs, properties = field_docs(cls), {}
-    if hasattr(cls, "kind"):
-        properties["kind"] = {"const": cls.kind}
-    for name, hint in field_types(cls).items():
-        properties[name] = _field_schema(hint, definitions) | ({"description": docs[name]} if name in docs else {})
-    required = ["kind"] if hasattr(cls, "kind") else []
-    required += [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
-    return {
-        "type": "object",
-        "description": _first_sentence(cls.__doc__),
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
+def has_comment(text: str) -> bool:
+    """Whether YAML takes a part of this text for a comment."""
+    if "#" not in text:
+        return False
+    node = yaml.compose(text, Loader=_Loader)
+    return bool(text[node.end_mark.index if node is not None else 0 :].strip())
 
 
-def _field_schema(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    if (part := config_in_mapping(hint)) is not None:
-        return {"type": "object", "additionalProperties": _reference(part, definitions)}
-    if (part := config_in(hint)) is not None:
-        reference = _reference(part, definitions)
-        return reference if hint is part else {"anyOf": [reference, {"type": "null"}]}
-    from pydantic import TypeAdapter
+def _fault(problem: str, place: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, place.start_mark)
 
-    return TypeAdapter(hint).json_schema()
+
+_NUMBER_FIRST = list("-+.0123456789")
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+for _tag, _pattern, _first in [
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9][0-9_]*", _NUMBER_FIRST),
+    ("float", _FLOAT, _NUMBER_FIRST),
+]:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)

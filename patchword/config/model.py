@@ -201,6 +201,9 @@ class ModelConfig(Config):
         if not self.towers:
             yield Problem("towers", "is empty: a model needs at least one tower")
             return
+        if "trunk" in self.towers:
+            yield Problem("towers.trunk", "is what heads call the trunk: choose another name")
+            return
         yield from self._fusion_problems()
         for name, head in self.heads.items():
             yield from self._head_problems(name, head)
@@ -226,7 +229,8 @@ class ModelConfig(Config):
         if fusion is not None and trunk is not None and self.towers[fusion.reader].dim != trunk.dim:
             yield Problem(
                 "trunk.dim",
-                f"{trunk.dim} differs from that of the tower it continues ({fusion.reader}: {self.towers[fusion.reader].dim})",
+                f"{trunk.dim} differs from that of the tower it continues "
+                f"({fusion.reader}: {self.towers[fusion.reader].dim})",
             )
 
     def _head_problems(self, name: str, head: HeadConfig) -> Iterator[Problem]:

@@ -154,8 +154,9 @@ class AttentionConfig(Config, family="attention"):
         """Why this mechanism cannot do what is wanted of it; nothing where it can."""
         missing = sorted(wants - self.can)
         if missing:
-            able = [k for k, c in self.kinds.items() if wants <= c.can]  # pyright: ignore[reportAttributeAccessIssue]
-            yield f"{self.kind} attention cannot do: {', '.join(missing)}; kinds that can: {', '.join(sorted(able)) or 'none'}"
+            able = sorted(k for k, c in self.kinds.items() if issubclass(c, AttentionConfig) and wants <= c.can)
+            others = ", ".join(able) or "none"
+            yield f"{self.kind} attention cannot do: {', '.join(missing)}; kinds that can: {others}"
 
     def problems(self) -> Iterator[Problem]:
         """Groups that do not divide, and policies that the mechanism cannot honour."""
@@ -186,7 +187,8 @@ class ResidualConfig(Config):
     dropout: Dropout = 0.0
     """Share of the step's output that is zeroed in training."""
     drop_path: Dropout = 0.0
-    """Chance that a sample skips the step in training (stochastic depth, Huang et al. 2016), growing from 0 at the first block to this at the last."""
+    """Chance that a sample skips the step in training (stochastic depth, Huang et al. 2016), growing from 0 at the
+    first block to this at the last."""
     layer_scale: PositiveFloat | None = None
     """First value of a learned gain on the step's output (Touvron et al. 2021); null: no gain."""
 

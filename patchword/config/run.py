@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -169,8 +170,7 @@ class TrainConfig(Config):
 
     def problems(self) -> Iterator[Problem]:
         """Devices that do not exist anywhere."""
-        name, _, index = self.device.partition(":")
-        if name not in ("auto", "cpu", "cuda") or (index and not (name == "cuda" and index.isdigit())):
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
             yield Problem("device", f"should be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
@@ -197,53 +197,36 @@ class RunConfig(Config):
             yield from self._captioning_problems(self.task)
 
     def _captioning_problems(self, task: CaptioningTaskConfig) -> Iterator[Problem]:
-        image, text, head = (
-            self.model.towers.get(task.image),
-            self.model.towers.get(task.text),
-            self.model.heads.get(task.text),
-        )
-        if not isinstance(image, ImageTowerConfig):
-            yield Problem(
-                "task.image",
-                unknown(
-                    "image tower",
-                    task.image,
-                    [n for n, t in self.model.towers.items() if isinstance(t, ImageTowerConfig)],
-                ),
-            )
-        elif self.data.image.resize != "fit":
-            for name, side, patch in zip(
-                ("height", "width"),
-                (self.data.image.height, self.data.image.width),
-                image.patch_size,
-                strict=True,
-            ):
-                if side % patch:
-                    yield Problem(
-                        f"data.image.{name}",
-                        f"{side} is not a whole number of patches of {patch} pixels (model.towers.{task.image}.patch_size)",
-                    )
-        if not isinstance(text, TextTowerConfig):
-            yield Problem(
-                "task.text",
-                unknown(
-                    "text tower",
-                    task.text,
-                    [n for n, t in self.model.towers.items() if isinstance(t, TextTowerConfig)],
-                ),
-            )
-        if not isinstance(head, LanguageHeadConfig):
-            yield Problem(
-                "task.text",
-                unknown(
-                    "language head",
-                    task.text,
-                    [n for n, h in self.model.heads.items() if isinstance(h, LanguageHeadConfig)],
-                ),
-            )
+        towers, heads = self.model.towers, self.model.heads
+        yield from _wrong_part("task.image", "image tower", task.image, towers, ImageTowerConfig)
+        yield from _wrong_part("task.text", "text tower", task.text, towers, TextTowerConfig)
+        yield from _wrong_part("task.text", "language head", task.text, heads, LanguageHeadConfig)
+        image = towers.get(task.image)
+        if isinstance(image, ImageTowerConfig):
+            yield from self._patch_problems(task.image, image)
         trunk = self.model.trunk
         if trunk is None or trunk.attention is None or not trunk.attention.causal:
             yield Problem(
                 "model.trunk.attention.causal",
                 "captioning says one word after another: it needs a causal trunk",
             )
+
+    def _patch_problems(self, name: str, tower: ImageTowerConfig) -> Iterator[Problem]:
+        image = self.data.image
+        # with fit, every side of every picture is a number of multiples
+        sides = ("multiple", "multiple") if image.resize == "fit" else ("height", "width")
+        for side, patch in dict.fromkeys(zip(sides, tower.patch_size, strict=True)):
+            pixels = getattr(image, side)
+            if pixels % patch:
+                yield Problem(
+                    f"data.image.{side}",
+                    f"{pixels} is not a whole number of patches of {patch} pixels (model.towers.{name}.patch_size)",
+                )
+
+
+def _wrong_part(
+    path: str, what: str, name: str, parts: Mapping[str, Config], wanted: type[Config]
+) -> Iterator[Problem]:
+    """A name that should be that of a part of some class, and is not."""
+    if not isinstance(parts.get(name), wanted):
+        yield Problem(path, unknown(what, name, [n for n, part in parts.items() if isinstance(part, wanted)]))

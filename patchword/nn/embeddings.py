@@ -70,7 +70,7 @@ class PatchEmbedding(nn.Module):
             UserError: a canvas or a picture that is not a whole number of patches.
         """
         pixels, size = image if isinstance(image, ImageInput) else (image, None)
-        patches, rows, columns = self._cut(pixels)
+        patches, rows, columns = self._cut(pixels, size)
         pos = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(1, -1, 2).to(pixels.device)
         valid = None
         if size is not None:
@@ -81,7 +81,7 @@ class PatchEmbedding(nn.Module):
             x = self.norm(x)
         return self._with_cls(x, pos, valid)
 
-    def _cut(self, pixels: Tensor) -> tuple[Tensor, int, int]:
+    def _cut(self, pixels: Tensor, size: Tensor | None) -> tuple[Tensor, int, int]:
         """Normalised patches, row by row, values in the order (channel, row, column): a convolution's own."""
         height, width = pixels.shape[2:]
         if height % self.patch[0] or width % self.patch[1]:
@@ -91,7 +91,7 @@ class PatchEmbedding(nn.Module):
             )
         dtype = self.proj.weight.dtype
         x = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
-        x = self.stem((x - self.mean) / self.std)
+        x = self.stem((x - self.mean) / self.std, size)
         (batch, channels), (high, wide) = x.shape[:2], self.cell
         rows, columns = height // self.patch[0], width // self.patch[1]
         x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]

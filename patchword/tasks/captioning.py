@@ -235,7 +235,10 @@ class CaptioningTask(Task):
         inputs = {self.config.image: ImageInput(pixels.to(device), None if size is None else size.to(device))}
         start = self.tokenizer.encode(prompt or "")[:-1]
         prompts = torch.tensor(start, device=device).expand(len(pictures), -1)
-        out = generate(model, inputs, self.config.decode, self.vocabulary, self.config.text, prompts)
+        decode = self.config.decode
+        if prompt:  # the whole text still has to find a place in the model
+            decode = decode.replace(max_len=max(1, min(decode.max_len, self.max_tokens - len(start))))
+        out = generate(model, inputs, decode, self.vocabulary, self.config.text, prompts)
         texts = [self.tokenizer.decode([*start, *ids]) for ids in out.ids]
         return list(zip(texts, out.log_probs, strict=True))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_models import CAPTIONERS, MODELS, SMALL, VOCAB, build, close, image_names, pictures, sample
+from toy_models import CAPTIONERS, MODELS, VOCAB, build, close, image_names, pictures, sample, small
 
 from patchword.config import ModelConfig
 from patchword.models.create import create_model
@@ -38,7 +38,7 @@ def compare(got: dict[str, Tensor], want: dict[str, Tensor], real: Tensor | None
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_at_toy_size(name: str) -> None:
-    model = create_model(name, **SMALL).eval()
+    model = create_model(small(name)).eval()
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     out = model({"image": pixels, "text": torch.randint(0, VOCAB, (2, 5))})
     assert out.heads["text"].shape == (2, 5, VOCAB)

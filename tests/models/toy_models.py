@@ -58,6 +58,14 @@ SMALL: dict[str, Any] = {
 }
 
 
+def small(name: str) -> ModelConfig:
+    """A preset's model, narrow and shallow; as many convolutions as small patches allow, where it has any."""
+    run = preset(name)
+    image = run.model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    return override(run, SMALL | {"model.image.stem": [5, 6] if image.stem else []}).model
+
+
 def toy(
     fusion: FusionConfig,
     position: PositionConfig,
@@ -76,6 +84,7 @@ def toy(
         patch_size=(PATCH, PATCH),
         cls_token=cls,
         embed_norm=not cls,
+        stem=(6, 8) if two else (),
         position=RotaryPositionConfig() if not cls else LearnedPositionConfig(),
         attention=SoftmaxAttentionConfig(num_heads=3),
         norm=RMSNormConfig(),
@@ -122,7 +131,7 @@ def dual() -> ModelConfig:
 
 
 CAPTIONERS: dict[str, ModelConfig] = {
-    **{name: override(preset(name), SMALL).model for name in PRESETS},
+    **{name: small(name) for name in PRESETS},
     "cross, learned": toy(CrossFusionConfig(), LearnedPositionConfig(max_len=20), text_depth=1),
     "cross, two pictures": toy(CrossFusionConfig(projector="mlp"), NoPositionConfig(), two=True),
     "prefix, learned": toy(PrefixFusionConfig(), LearnedPositionConfig(max_len=60), text_depth=1),

@@ -75,6 +75,23 @@ def test_no_more_tokens_than_the_largest_picture_has() -> None:
     assert tokens.x.shape == (2, 8, 12)
 
 
+def test_a_stem_is_convolutions_before_the_patches() -> None:
+    """Each picture of a canvas is what it is alone: no convolution looks past its end."""
+    part = patches(IMAGE.replace(patch_size=(8, 4), stem=(5, 7)))
+    pixels, size = torch.rand(3, 3, 16, 16, dtype=torch.float64), torch.tensor([[16, 16], [8, 12], [0, 0]])
+    tokens = part(ImageInput(pixels, size))
+    mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (IMAGE.mean, IMAGE.std))
+    assert tokens.info.valid is not None
+    assert tokens.info.valid.sum(1).tolist() == [8, 3, 0]
+    for i, (high, wide) in enumerate(size[:2].tolist()):
+        x = (pixels[i : i + 1, :, :high, :wide] - mean) / std
+        for j in range(2):
+            conv = part.stem.get_submodule(f"convs.{j}")
+            x = F.gelu(F.conv2d(x, conv.get_parameter("weight"), conv.get_parameter("bias"), stride=2, padding=1))
+        want = F.conv2d(x, part.proj.weight.view(12, 7, 2, 1), part.proj.bias, stride=(2, 1))
+        close(tokens.x[i, tokens.info.valid[i]], want.flatten(2).mT[0])
+
+
 def test_a_cls_token_stands_before_the_patches() -> None:
     part, plain = patches(IMAGE.replace(cls_token=True)), patches()
     plain.load_state_dict({name: value for name, value in part.state_dict().items() if name != "cls"})
@@ -102,9 +119,9 @@ def test_broken_patches_are_refused(high: int, wide: int) -> None:
 
 @pytest.mark.parametrize("scale", [False, True])
 def test_text(scale: bool) -> None:
-    part = TextEmbedding(TextTowerConfig(dim=9, vocab_size=7, embed_scale=scale))
+    part = TextEmbedding(TextTowerConfig(dim=16, vocab_size=7, embed_scale=scale))
     ids, valid = torch.randint(0, 7, (2, 5)), torch.rand(2, 5) < 0.5
-    want = part.table.weight[ids] * (3.0 if scale else 1.0)
+    want = part.table.weight[ids] * (4.0 if scale else 1.0)
     torch.testing.assert_close(part(ids).x, want)
     tokens = part(TextInput(ids, valid))
     torch.testing.assert_close(tokens.x, want)

@@ -18,10 +18,19 @@ from patchword.config import (
     TextTowerConfig,
     UserError,
 )
+from patchword.models.tower import Tower
 from patchword.nn.positions import Places, Position
 from patchword.sequence import TextInput
 
 AXES = pytest.mark.parametrize("axes", [1, 2])
+
+
+def tower(config: ImageTowerConfig | TextTowerConfig) -> Tower:
+    return config.build()
+
+
+def table(config: ImageTowerConfig | TextTowerConfig) -> int:
+    return len(tower(config).stack.position.get_parameter("table.weight"))
 
 
 def rotary(axes: int, theta: float = 10_000.0) -> Position:
@@ -82,30 +91,30 @@ def test_half_precision_tells_far_places_apart(kind: type[PositionConfig], dtype
     torch.testing.assert_close(half.double(), values(torch.float64), atol=8e-3, rtol=0)
 
 
+TEXT = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=5, position=LearnedPositionConfig())
+IMAGE = ImageTowerConfig(
+    dim=8, depth=0, image_size=(24, 8), patch_size=(8, 4), position=LearnedPositionConfig(), cls_token=True
+)
+
+
 def test_learned_places_follow_the_tower() -> None:
-    text = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=5, position=LearnedPositionConfig()).build()
-    assert text.stack.position.table.num_embeddings == 5
-    longer = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=5, position=LearnedPositionConfig(max_len=7)).build()
-    assert longer.stack.position.table.num_embeddings == 7
-    picture = ImageTowerConfig(dim=8, depth=0, position=LearnedPositionConfig(), image_size=(24, 8), patch_size=(8, 4))
-    assert picture.build().stack.position.table.num_embeddings == 6
-    assert picture.replace(cls_token=True).build().stack.position.table.num_embeddings == 7
+    assert table(TEXT) == 5
+    assert table(TEXT.replace(position=LearnedPositionConfig(max_len=7))) == 7
+    assert table(IMAGE) == 3 * 2 + 1
+    assert table(IMAGE.replace(cls_token=False)) == 3 * 2
 
 
 def test_padding_needs_no_place() -> None:
-    text = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=3, position=LearnedPositionConfig()).build()
-    ids = torch.randint(0, 9, (2, 6))
-    valid = torch.tensor([[False] * 3 + [True] * 3, [True, False, True, False, True, False]])
-    assert text(TextInput(ids, valid)).x.isfinite().all()
+    valid = torch.tensor([[False] * 4 + [True] * 3, [True, False, True, False, True, True, True]])
+    tokens = tower(TEXT)(TextInput(torch.randint(0, 9, (2, 7)), valid))
+    assert tokens.x.isfinite().all()
 
 
 def test_places_outside_the_table_are_refused() -> None:
-    text = TextTowerConfig(dim=8, depth=0, vocab_size=9, max_len=5, position=LearnedPositionConfig()).build()
     with pytest.raises(UserError, match="learned positions were made for 5 places, 6 are needed: shorten the input"):
-        text(torch.zeros(1, 6, dtype=torch.long))
-    picture = ImageTowerConfig(dim=8, depth=0, image_size=(16, 16), position=LearnedPositionConfig()).build()
-    with pytest.raises(UserError, match="made for 2 x 2 places, 2 x 3 are needed"):
-        picture(torch.rand(1, 3, 16, 24))
+        tower(TEXT)(torch.zeros(1, 6, dtype=torch.long))
+    with pytest.raises(UserError, match="made for 3 x 2 places, 3 x 3 are needed"):
+        tower(IMAGE)(torch.rand(1, 3, 24, 12))
 
 
 @pytest.mark.parametrize(
