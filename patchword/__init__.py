@@ -1,9 +1,9 @@
 """patchword: design, size, train, compare and ship multimodal transformers from one typed configuration.
 
-    import patchword
-    model = patchword.create_model("captioner-tiny")
-    patchword.train("captioner-tiny", out="runs/first", **{"train.steps": 200})
-    print(patchword.load("runs/first").predict("photo.jpg")[0].text)
+import patchword
+model = patchword.create_model("captioner-tiny")
+patchword.train("captioner-tiny", out="runs/first", **{"train.steps": 200})
+print(patchword.load("runs/first").predict("photo.jpg")[0].text)
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ _HOMES = {
     "RunError": "patchword.config",
     "UserError": "patchword.config",
 }
-__all__ = [  # noqa: PLE0604 - loaded on first use, so that `import patchword` does not import torch
+__all__ = [  # loaded on first use, so that `import patchword` does not import torch
     "ConfigError",
     "RunConfig",
     "RunError",

@@ -94,7 +94,7 @@ class Measured(NamedTuple):
     """Which split of the data."""
     metrics: dict[str, float]
     """By name."""
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     """Samples looked at."""
     predictions: list[Prediction]
     """What was said of each."""

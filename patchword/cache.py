@@ -1,9 +1,9 @@
 """What decoding remembers. The caller owns it; modules read and write it, and keep nothing themselves.
 
-B batch, G key/value heads, S places, E head width. A cache is made for the longest sequence at once. A *growing* cache
-knows its length as a Python number and shows only what is filled: fastest when run as it stands. A *static* cache knows
-it as a tensor and always shows all places, with the rest masked: every step then has the same shapes, so that it can be
-compiled and exported.
+B batch, G key/value heads, S places, E head width. A *growing* cache knows its length as a Python number and holds no
+more than was written: fastest when run as it stands. A *static* cache knows it as a tensor, is made for the longest
+sequence at once and always shows all places, with the rest masked: every step then has the same shapes, so that it can
+be compiled and exported.
 """
 
 from __future__ import annotations
@@ -25,20 +25,19 @@ class LayerCache(Protocol):
 
 
 class KeyValueCache:
-    """Keys and values of one layer, [B, G, S, E] each."""
+    """Keys and values of one layer, [B, G, S, E] each; `room`: S of a static cache, 0 for one that grows."""
 
-    def __init__(self, batch: int, num_kv_heads: int, max_len: int, head_dim: int, like: Tensor) -> None:
-        shape = (batch, num_kv_heads, max_len, head_dim)
+    def __init__(self, batch: int, num_kv_heads: int, room: int, head_dim: int, like: Tensor) -> None:
+        shape = (batch, num_kv_heads, room, head_dim)
         self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
-        self.filled = max_len  # places that hold something, where that is known without asking the device
 
     def write(self, k: Tensor, v: Tensor, start: int | Tensor) -> tuple[Tensor, Tensor]:
         """Put new keys and values [B, G, T, E] at places `start` ...; returns all that can be looked at."""
         if isinstance(start, int):
-            self.filled = end = start + k.shape[2]
-            self.k[:, :, start:end] = k
-            self.v[:, :, start:end] = v
-            return self.k[:, :, :end], self.v[:, :, :end]
+            # copied at every step, but then in one piece: at the length of a caption both attention and the choice of
+            # beams gain more from that than the copies cost
+            self.k, self.v = torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
+            return self.k, self.v
         places = start + torch.arange(k.shape[2], device=k.device)
         self.k.index_copy_(2, places, k.to(self.k.dtype))
         self.v.index_copy_(2, places, v.to(self.v.dtype))
@@ -46,14 +45,7 @@ class KeyValueCache:
 
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch; int [new B]."""
-        self.k, self.v = self._select(self.k, rows), self._select(self.v, rows)
-
-    def _select(self, old: Tensor, rows: Tensor) -> Tensor:
-        held = old[:, :, : self.filled].index_select(0, rows)
-        if len(rows) != len(old):
-            old = old.new_zeros((len(rows), *old.shape[1:]))
-        old[:, :, : self.filled] = held  # only what is filled is worth copying, at every step of a beam search
-        return old
+        self.k, self.v = self.k.index_select(0, rows), self.v.index_select(0, rows)
 
 
 class MemoryCache:

@@ -20,7 +20,8 @@ FACADES = {"patchword", "patchword.__main__"}  # the front doors: they may name 
 LAYERS = (
     ("cli",),
     ("api",),
-    ("train", "compare", "deploy", "report"),
+    ("compare", "deploy", "report"),  # they read what training left
+    ("train",),
     ("tasks", "sizing"),
     ("testing",),
     ("models", "data"),
@@ -101,7 +102,7 @@ def within(name: str, package: str) -> bool:
 
 
 def room(name: str) -> str:
-    return (name.split(".") + [""])[1]
+    return [*name.split("."), ""][1]
 
 
 def problem(found: Import) -> str | None:

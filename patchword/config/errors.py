@@ -62,7 +62,8 @@ def unknown(what: str, name: object, allowed: Iterable[str]) -> str:
 
 def shown(value: object) -> str:
     """A value as it stands in a message: as a file would have it, cut to a line however large it is."""
-    return _SHORT.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 class _Short(reprlib.Repr):

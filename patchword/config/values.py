@@ -25,9 +25,14 @@ def conform(value: Any, hint: Any) -> Any:
     from pydantic import ValidationError  # not at the top: it takes a tenth of a second, and defaults need no check
 
     try:
-        return _adapter(hint).validate_python(value)
+        checked = _adapter(hint).validate_python(value)
     except ValidationError as error:
         raise ValueError(_misfit(value, hint)) from error
+    if not _finite(checked):
+        raise ValueError(_misfit(value, hint))
+    if not _unicode(checked):
+        raise ValueError(f"holds half a character: {shown(value)}")
+    return checked
 
 
 def schema(hint: Any) -> dict[str, Any]:
@@ -87,9 +92,22 @@ _COMPOUND: dict[Any, Callable[[tuple[Any, ...]], str]] = {
 }
 
 
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _unicode(value: Any) -> bool:
+    """Whether text is whole: half a character, as JSON may hold one, could not be written to any file."""
+    if isinstance(value, dict | list | tuple):
+        return all(map(_unicode, [*value, *(value.values() if isinstance(value, dict) else ())]))
+    return not isinstance(value, str) or not any("\ud800" <= sign <= "\udfff" for sign in value)
+
+
 def _misfit(value: Any, hint: Any) -> str:
     words = [word for o in options(hint) if typing.get_origin(o) is typing.Literal for word in typing.get_args(o)]
     if words and isinstance(value, str):
         return unknown("value", value, [*words, *(["null"] if types.NoneType in options(hint) else [])])
-    finite = " and finite" if isinstance(value, float) and not math.isfinite(value) else ""
+    finite = "" if _finite(value) else " and finite"
     return f"should be {describe(hint)}{finite}, got {shown(value)}"

@@ -88,12 +88,13 @@ class Attention(nn.Module):
         if view.rotation is not None:
             k = view.rotation(k)
         if isinstance(cache, MemoryCache):
+            k, v = k.contiguous(), v.contiguous()  # read at every step: one piece a head is read thrice as fast
             cache.k, cache.v = k, v
         return k, v
 
-    def new_cache(self, batch: int, max_len: int, like: Tensor) -> LayerCache | MemoryCache:
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> LayerCache | MemoryCache:
         """What decoding remembers of this layer."""
-        return MemoryCache() if self.cross else self.mechanism.new_cache(batch, max_len, like)
+        return MemoryCache() if self.cross else self.mechanism.new_cache(batch, max_len, like, static)
 
     def weights(self, x: Tensor, view: View) -> Tensor:
         """How much each token looks at each other, softmax(scale q k^T), for pictures and study; [B, H, T, S].

@@ -49,10 +49,10 @@ class Block(nn.Module):
             x = self.ffn(x)
         return x
 
-    def new_cache(self, batch: int, max_len: int, like: Tensor) -> BlockCache:
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> BlockCache:
         """What decoding remembers of this block."""
         own, memory = (
-            step.step.new_cache(batch, max_len, like) if step is not None else None  # pyright: ignore[reportCallIssue]
+            step.step.new_cache(batch, max_len, like, static) if step is not None else None  # pyright: ignore[reportCallIssue]
             for step in (self.self_attn, self.cross_attn)
         )
         assert memory is None or isinstance(memory, MemoryCache)

@@ -73,5 +73,8 @@ class Stack(nn.Module):
                 raise UserError(refusal)
             if not attention.causal:
                 raise UserError("only a causal stack can decode step by step: set attention.causal")
-        blocks = [block.new_cache(batch, max_len, like) for block in self.blocks]  # pyright: ignore[reportCallIssue]
+        blocks = [
+            block.new_cache(batch, max_len, like, static)  # pyright: ignore[reportCallIssue]
+            for block in self.blocks
+        ]
         return StackCache(blocks, batch, max_len, static, like.device)

@@ -41,7 +41,7 @@ class PictureNorm(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """3x3 convolutions of stride 2 with GELU between (Xiao et al. 2021, "Early convolutions help transformers see better").
+    """3x3 convolutions of stride 2 with GELU between (Xiao et al. 2021, Early convolutions help transformers).
 
     The first is normalised over the picture. A picture in the top left corner of a larger canvas gives what it gives
     alone: a window of stride 2 over an even side never reaches past its end.

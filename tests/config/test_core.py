@@ -96,7 +96,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("model.towers.image.mean", [0.5], ["1 values for 3 channels"]),
     ("model.towers.image.image_size", [64, 65], ["[64, 65]", "whole number of patches"]),
     ("name", 7, ["text", "7"]),
-    ("name", "\ud800", ["text"]),
+    ("name", "a\ud800", ["half a character"]),
     ("data.splits.lists", "train.txt", ["a mapping of names", "train.txt"]),
     ("data", None, ["a mapping of settings", "null"]),
     ("data", [], ["a mapping of settings", "[]"]),
@@ -395,7 +395,7 @@ def test_names_that_do_not_exist() -> None:
     assert "allowed: text" in found["heads.text.text"]
     found = problems(lambda: _model(fusion=CrossFusionConfig(reader="txt")))
     assert "did you mean 'text'?" in found["fusion.reader"]
-    found = problems(lambda: preset("captioner-tiny").replace(task=CaptioningTaskConfig(image="text", text="image")))
+    found = problems(lambda: preset("captioner-tiny").replace(task=CaptioningTaskConfig(image="text")))
     assert "unknown image tower 'text'" in found["task.image"]
 
 

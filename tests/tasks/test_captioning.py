@@ -35,7 +35,7 @@ TOY = {
     "task.decode.kind": "greedy",
     "task.decode.max_len": 8,
 }
-WORDS = "red blue green dog cat runs sits on the grass".split()
+WORDS = ["red", "blue", "green", "dog", "cat", "runs", "sits", "on", "the", "grass"]
 
 
 class ToySplit:

@@ -49,35 +49,56 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
             assert b"\x80\x04" not in path.read_bytes()[:2]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "state.json", "rng.safetensors", "checksums.json"])
-@pytest.mark.parametrize("how", ["flip", "cut", "delete"])
-def test_the_one_before_a_damaged_one_is_used(tmp_path: Path, name: str, how: str) -> None:
-    run = toy_run(train__save_every=2)
-    short = run.replace(train=run.train.replace(steps=8))
-    toy_train(short, tmp_path / "run")
-    path = tmp_path / "run" / "checkpoints" / "step-00000008" / name
-    {"flip": flip, "cut": lambda p: p.write_bytes(p.read_bytes()[:-9]), "delete": Path.unlink}[how](path)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed training."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    toy_train(toy_run(train__save_every=4), folder)
+    return folder
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    assert final_bytes(folder) == final_bytes(whole)
+    assert read_lines(folder) == read_lines(whole)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("model.safetensors", flip),
+        ("optimizer.safetensors", cut),
+        ("rng.safetensors", Path.unlink),
+        ("state.json", flip),
+        ("state.json", cut),
+        ("checksums.json", cut),
+        ("checksums.json", Path.unlink),
+    ],
+)
+def test_the_one_before_a_damaged_one_is_used(whole: Path, tmp_path: Path, name: str, harm) -> None:
+    run = toy_run(train__save_every=4)
+    shutil.copytree(whole, tmp_path / "run")
+    harm(tmp_path / "run" / "checkpoints" / "step-00000012" / name)
     heard = Heard()
     train(run, ToyTask(run), toy_model(), ToySource(), tmp_path / "run", resume=True, display=heard)
-    assert "step-00000008 cannot be used: " in heard.texts[0]
-    assert f"{name} is " in heard.texts[0] or name == "checksums.json"
-    assert "resuming at step 6" in heard.texts[1]
-    assert "step-00000008.damaged" in steps(tmp_path / "run")
-    toy_train(run, tmp_path / "whole")
-    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
-    assert read_lines(tmp_path / "run") == read_lines(tmp_path / "whole")
+    assert f"step-00000012 cannot be used: {name} is " in heard.texts[0]
+    assert "resuming at step 8" in heard.texts[1]
+    assert steps(tmp_path / "run") == ["step-00000008", "step-00000012", "step-00000012.damaged"]
+    assert_same(tmp_path / "run", whole)
 
 
-def test_all_are_damaged(tmp_path: Path) -> None:
-    run = toy_run()
-    toy_train(run, tmp_path / "run")
+def test_all_are_damaged(whole: Path, tmp_path: Path) -> None:
+    run = toy_run(train__save_every=4)
+    shutil.copytree(whole, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         (path / "state.json").unlink()
     heard = Heard()
     train(run, ToyTask(run), toy_model(), ToySource(), tmp_path / "run", resume=True, display=heard)
     assert len([text for text in heard.texts if "cannot be used" in text]) == 2
-    toy_train(run, tmp_path / "whole")
-    assert final_bytes(tmp_path / "run") == final_bytes(tmp_path / "whole")
+    assert_same(tmp_path / "run", whole)
 
 
 def test_the_state_goes_to_json_and_back(tmp_path: Path) -> None:

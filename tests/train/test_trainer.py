@@ -270,7 +270,7 @@ def test_frozen_parameters_do_not_move(tmp_path: Path) -> None:
 
 def test_threads_are_given_back(tmp_path: Path) -> None:
     before = torch.get_num_threads()
-    run, seen = toy_run(train__threads=before + 1), []
+    run, seen = toy_run(train__threads=before + 1, train__steps=1), []
     task = ToyTask(run)
     task.on_loss = lambda count: seen.append(torch.get_num_threads())
     toy_train(run, tmp_path / "run", task=task)

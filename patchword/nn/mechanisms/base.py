@@ -24,9 +24,9 @@ class Mechanism(nn.Module, ABC):
         self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads or config.num_heads
         self.scale = config.scale or head_dim**-0.5
 
-    def new_cache(self, batch: int, max_len: int, like: Tensor) -> LayerCache:
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> LayerCache:
         """What this mechanism remembers of up to `max_len` tokens a row, on the device and in the dtype of `like`."""
-        return KeyValueCache(batch, self.num_kv_heads, max_len, self.head_dim, like)
+        return KeyValueCache(batch, self.num_kv_heads, max_len if static else 0, self.head_dim, like)
 
     @abstractmethod
     def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
