@@ -53,7 +53,10 @@ def _scalar(value: Any) -> str:
     """One line of JSON, which is also YAML; a bare word where every reader of YAML takes it for the same text."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_./][\w./*-]*", value) and _reads_back(value):
         return value
-    return _json(value)
+    text = _json(value)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        return text.replace("e", ".0e")  # YAML 1.1 takes 1e-05 for text
+    return text
 
 
 def _reads_back(text: str) -> bool:

@@ -141,7 +141,9 @@ def _decode_any(data: bytes, max_pixels: int) -> np.ndarray:
         except BadImage:
             raise
         except Image.DecompressionBombError as error:
-            raise BadImage("too many pixels", str(error)) from error
+            count = re.search(r"\((\d+) pixels\)", str(error))  # Pillow's own limit comes before ours
+            has = f"{count[1]} pixels" if count else str(error)
+            raise BadImage("too many pixels", f"{has}, {max_pixels} are allowed") from error
         except Exception as error:  # a damaged file can make Pillow's readers raise nearly any built-in error
             said = [str(error), *(str(w.message) for w in heard)]
             raise BadImage(*_explain(data, error, said)) from error

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchword.config import UserError
 from patchword.config.data import ImageConfig
 from patchword.data.augment import alter, crop_box, draw
 from patchword.data.cache import open_cache
@@ -33,10 +32,6 @@ class ImagePipeline:
 
     def __init__(self, config: ImageConfig, seed: int) -> None:
         changes = config.augment
-        if changes.ratio > 1 and changes.crop == 1:
-            raise UserError(
-                f"image.augment.ratio {changes.ratio} has no effect without a crop: set image.augment.crop below 1"
-            )
         self.config = config
         self.seed = seed
         self._resize = RESIZES[config.resize](config)

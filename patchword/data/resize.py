@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from patchword.config import UserError
 from patchword.config.data import ImageConfig
 
 PADDING = 127
@@ -97,11 +96,6 @@ class Fit(Stretch):
     def __init__(self, config: ImageConfig) -> None:
         super().__init__(config)
         self.multiple = config.multiple
-        if self.multiple > min(self.out):
-            raise UserError(
-                f"image.multiple {self.multiple} is more than a side of {self.out.height} x {self.out.width}: "
-                "with resize fit, each side must hold at least one multiple"
-            )
 
     def target(self, part: Size) -> Size:
         """The nearest multiples, at least one and at most what the output holds."""

@@ -116,7 +116,7 @@ def test_arrays_may_be_read_only_or_reversed_and_stay_as_they_are(size: tuple[in
 
 
 def test_ratio_without_crop_is_refused() -> None:
-    with pytest.raises(UserError, match=r"ratio 1\.5 has no effect"):
+    with pytest.raises(UserError, match=r"ratio: 1\.5 stretches nothing without a crop"):
         pipeline(augment=AugmentConfig(ratio=1.5))
 
 

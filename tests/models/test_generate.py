@@ -21,6 +21,7 @@ def captioner(preset: str = "captioner-tiny", vocab: int = VOCAB, **changes: obj
     small = {
         "model.image.dim": 32,
         "model.image.depth": 1,
+        "model.image.stem": [8],
         "model.text.dim": 32,
         "model.trunk.dim": 32,
         "model.trunk.depth": 2,
@@ -29,7 +30,9 @@ def captioner(preset: str = "captioner-tiny", vocab: int = VOCAB, **changes: obj
         "data.image.height": 16,
         "data.image.width": 16,
         "model.text.vocab_size": vocab,
+        "model.init.kind": "normal",
         "model.init.std": 0.4,
+        "model.embed_std": None,
     }
     return create_model(preset, **(small | changes)).eval()
 

@@ -87,7 +87,11 @@ def test_a_stem_is_convolutions_before_the_patches() -> None:
         x = (pixels[i : i + 1, :, :high, :wide] - mean) / std
         for j in range(2):
             conv = part.stem.get_submodule(f"convs.{j}")
-            x = F.gelu(F.conv2d(x, conv.get_parameter("weight"), conv.get_parameter("bias"), stride=2, padding=1))
+            x = F.conv2d(x, conv.get_parameter("weight"), conv.get_parameter("bias"), stride=2, padding=1)
+            if j == 0:
+                assert part.stem.norm is not None
+                x = F.instance_norm(x, weight=part.stem.norm.gain.flatten(), bias=part.stem.norm.bias.flatten())
+            x = F.gelu(x)
         want = F.conv2d(x, part.proj.weight.view(12, 7, 2, 1), part.proj.bias, stride=(2, 1))
         close(tokens.x[i, tokens.info.valid[i]], want.flatten(2).mT[0])
 

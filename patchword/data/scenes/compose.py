@@ -22,7 +22,7 @@ from patchword.data.scenes.objects import (
 Composition = tuple[tuple[str, str, str, str], ...]
 """`(shape, colour, size, place)` of each object in reading order: equal sets of objects are equal tuples."""
 
-RADII = {"small": (0.100, 0.112), "large": (0.142, 0.154)}
+RADII = {"small": (0.100, 0.112), "large": (0.147, 0.155)}
 MAX_ANGLE = math.radians(5)
 MAX_SHADE = 0.04
 NOISE_KNOTS = 5
