@@ -47,8 +47,10 @@ class RunError(RuntimeError):
 
 def nearest(name: object, allowed: Sequence[str]) -> str | None:
     """The allowed spelling that `name` was probably meant to be; capitals do not matter."""
+    if not isinstance(name, str) or len(name) > 200:  # nobody's misspelling, and slow to compare
+        return None
     spellings = {spelling.lower(): spelling for spelling in allowed}
-    matches = difflib.get_close_matches(str(name).lower(), spellings, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.6)
     return spellings[matches[0]] if matches else None
 
 

@@ -76,7 +76,7 @@ class Loader:
             worker_init_fn=_end_with_the_trainer if workers else None,
             generator=torch.Generator(),  # its own: torch's global one must not move
         )
-        with _child_signals_kept():
+        with _signals_kept():
             self._batches: Iterator[Batch] | None = iter(loader)
 
     def __iter__(self) -> Self:
@@ -123,24 +123,31 @@ def _is_worker_death(error: Exception) -> bool:
 
 
 @contextmanager
-def _child_signals_kept() -> Iterator[None]:
-    """Undoes torch's handler of SIGCHLD, which raises wherever the training happens to be when a worker dies.
+def _signals_kept() -> Iterator[None]:
+    """Around the start of workers: no signal reaches them before they are ready for it, and SIGCHLD stays as it was.
 
-    Without it the next request for a batch notices, between two steps, where everything is whole.
+    Torch's handler of SIGCHLD raises wherever the training happens to be when a worker dies. Without it the next request
+    for a batch notices, between two steps, where everything is whole.
     """
-    before = signal.getsignal(signal.SIGCHLD)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, before)
+    handler = signal.getsignal(signal.SIGCHLD)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # workers inherit this
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _end_with_the_trainer(worker: int) -> None:
     """Workers end when the training process says so; Ctrl-C and many a scheduler signal the whole group."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not everywhere
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # a fork server's children do not inherit it
+    if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_obey_parent, daemon=True).start()
+    else:  # some systems cannot tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _obey_parent() -> None:

@@ -23,7 +23,7 @@ def preset(name: str) -> RunConfig:
     Raises:
         UserError: there is none; with the nearest spelling.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
     return PRESETS[name]()
 
