@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 
 import pytest
-from mutants import MUTANTS, ROOT, Mutant, main
+from mutants import ROOT, main
+from mutations import MUTANTS, Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -126,8 +126,8 @@ def _is_worker_death(error: Exception) -> bool:
 def _signals_kept() -> Iterator[None]:
     """Around the start of workers: no signal reaches them before they are ready for it, and SIGCHLD stays as it was.
 
-    Torch's handler of SIGCHLD raises wherever the training happens to be when a worker dies. Without it the next request
-    for a batch notices, between two steps, where everything is whole.
+    Torch's handler of SIGCHLD raises wherever the training happens to be when a worker dies. Without it the next
+    request for a batch notices, between two steps, where everything is whole.
     """
     handler = signal.getsignal(signal.SIGCHLD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # workers inherit this

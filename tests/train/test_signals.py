@@ -22,12 +22,15 @@ def test_the_first_asks_and_is_answered(number: signal.Signals, capfd: pytest.Ca
 
 
 def test_the_second_stops_at_once() -> None:
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs aside
+
     def twice() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
 
     with StopSignals() as stop, pytest.raises(KeyboardInterrupt):
         twice()
+    signal.signal(signal.SIGINT, kept)
     assert stop.asked == "SIGTERM"
 
 
