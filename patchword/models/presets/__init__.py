@@ -62,14 +62,4 @@ def load_config(
 def _from_data(data: dict[str, Any], source: str) -> RunConfig:
     if "preset" not in data:
         return RunConfig.from_dict(data, source)
-    base = preset(data.pop("preset"))
-    return override(base, dict(_flatten(data, "")), source)
-
-
-def _flatten(data: Mapping[str, Any], path: str) -> list[tuple[str, Any]]:
-    """Nested settings as dotted ones: a file over a preset is a list of overrides."""
-    pairs: list[tuple[str, Any]] = []
-    for key, value in data.items():
-        here = f"{path}.{key}" if path else str(key)
-        pairs += _flatten(value, here) if isinstance(value, Mapping) and value else [(here, value)]
-    return pairs
+    return override(preset(data.pop("preset")), data, source)
