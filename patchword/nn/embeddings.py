@@ -90,8 +90,9 @@ class PatchEmbedding(nn.Module):
                 f"{self.patch[0]} x {self.patch[1]}"
             )
         dtype = self.proj.weight.dtype
-        x = pixels.to(dtype) / 255 if pixels.dtype == torch.uint8 else pixels.to(dtype)
-        x = self.stem((x - self.mean) / self.std, size)
+        unit = 255.0 if pixels.dtype == torch.uint8 else 1.0
+        x = torch.addcmul(-self.mean / self.std, pixels.to(dtype), 1 / (unit * self.std))  # (x / unit - mean) / std
+        x = self.stem(x, size)
         (batch, channels), (high, wide) = x.shape[:2], self.cell
         rows, columns = height // self.patch[0], width // self.patch[1]
         x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]
