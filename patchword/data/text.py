@@ -211,9 +211,13 @@ def _learn_words(core: tokenizers.Tokenizer, texts: Iterable[str], vocab_size: i
 
 
 def _join_words() -> Any:
-    """Words with blanks between them, pieces put together; a piece that no word precedes loses its mark too."""
+    """Words with blanks between them, pieces put together, signs where English writes them.
+
+    A piece that no word precedes loses its mark too.
+    """
     first = decoders.Replace(tokenizers.Regex("^##"), "")
-    return decoders.Sequence([decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), first])
+    signs = [decoders.Replace(f" {sign}", sign) for sign in ",.;:!?"] + [decoders.Replace(" ' ", "'")]
+    return decoders.Sequence([decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), first, *signs])
 
 
 @implements(WordPieceTokenizerConfig)
