@@ -1,4 +1,4 @@
-"""The baseline that sees nothing and knows nothing: one caption, the commonest of the training split, for every picture.
+"""The baseline that sees and knows nothing: one caption, the commonest in training, for every picture.
 
 python -m benchmarks.commonest FOLDER [--split val]
 """
