@@ -56,7 +56,7 @@ def padding_may_end(s: Subject) -> None:
 
 def a_cached_prefix_sees_itself(s: Subject) -> None:
     """Orders that are given hold for later steps, which then stand at their own places."""
-    x, order = s.tokens(2, 7), s.ints([[2, 2, 2, 3, 4, 5, 6]]).expand(2, -1)
+    x, order = s.tokens(2, 7), s.ints([[2, 2, 2, 3, 4, 5, 6], [0, 0, 0, 1, 2, 3, 4]])
     valid = s.ints([[True] * 7, [False, True, False, True, True, True, True]])
     info = s.facts(2, 7, valid, order)
     want = s.run(x, info)
