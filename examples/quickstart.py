@@ -25,7 +25,7 @@ def main() -> None:
     print("\nHow good it is (share of captions that name every object with its right attributes and nothing else):")
     for split, what in (
         ("test", "unseen scenes"),
-        ("novel", "combinations of shape and colour never seen in training"),
+        ("novel", "shapes in colours never seen together in training"),
     ):
         print(f"  {split:<6}{_accuracies(results[split].metrics)}  ({what})")
 

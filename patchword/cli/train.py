@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated
 
 import typer
@@ -29,3 +30,5 @@ def command(
     result = train(config, out, resume=resume)
     if as_json:
         print_json({"run": str(result.run), "steps": result.steps, "metrics": result.metrics})
+    if result.stopped in signal.Signals.__members__:  # the shell's own convention for what a signal ended
+        raise typer.Exit(128 + signal.Signals[result.stopped])

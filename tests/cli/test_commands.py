@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from conftest import photos, toy
 from PIL import Image
@@ -110,6 +112,22 @@ def test_resume_on_the_command_line_goes_on_bit_for_bit(call, tmp_path: Path) ->
     assert train(6, "--out", tmp_path / "parts", "--resume") == 0
     whole, parts = ((tmp_path / n / "model/model.safetensors").read_bytes() for n in ("whole", "parts"))
     assert whole == parts
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    words = [*toy(f"data.source={photos(tmp_path / 'photos')}", "train.steps=100000"), "--out", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "patchword", "train", "captioner-tiny", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        while "step 4/" not in (line := running.stderr.readline()):
+            assert line
+        running.send_signal(number)
+        err = running.stderr.read()
+    assert running.returncode == 128 + number
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "run/checkpoints").iterdir())
 
 
 def test_help_is_quick_and_needs_no_torch() -> None:
