@@ -11,6 +11,7 @@ RESIDUAL = "tests/nn/test_residual.py"
 POSITIONS = "tests/nn/test_positions.py"
 ENDS = "tests/nn/test_ends.py"
 TORCH = "tests/nn/test_parity_torch.py"
+FUSION = "tests/nn/test_fusion.py"
 MODEL = "tests/models/test_model.py"
 STEPS = "tests/models/test_steps.py"
 INIT = "tests/models/test_init.py"
@@ -381,7 +382,7 @@ MUTANTS = (
         "nn/fusion.py",
         "torch.where(places < length, length - 1, places)",
         "torch.where(places < length, places, places)",
-        (MODEL,),
+        (FUSION,),
     ),
     Mutant(
         "fusion: the others' padding is dropped",
