@@ -30,5 +30,6 @@ def command(
     result = train(config, out, resume=resume)
     if as_json:
         print_json({"run": str(result.run), "steps": result.steps, "metrics": result.metrics})
-    if result.stopped is not None and result.stopped in signal.Signals.__members__:  # the shell's own convention for what a signal ended
+    # the shell's own convention for what a signal ended
+    if result.stopped is not None and result.stopped in signal.Signals.__members__:
         raise typer.Exit(128 + signal.Signals[result.stopped])
