@@ -175,6 +175,7 @@ def toy_run(**changes: Any) -> RunConfig:
         "train.threads": 1,
         "train.log_every": 3,
         "train.eval_every": 4,
+        "train.save_every": None,
         "train.optimizer.lr": 0.02,
         "data.batch.size": 4,
         "data.batch.bucket": 2,
