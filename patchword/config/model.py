@@ -9,6 +9,7 @@ from annotated_types import Gt
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
+from patchword.config.names import name_problems
 from patchword.config.parts import (
     Dropout,
     InitConfig,
@@ -204,6 +205,8 @@ class ModelConfig(Config):
         if "trunk" in self.towers:
             yield Problem("towers.trunk", "is what heads call the trunk: choose another name")
             return
+        yield from name_problems("towers", self.towers)
+        yield from name_problems("heads", self.heads)
         yield from self._fusion_problems()
         for name, head in self.heads.items():
             yield from self._head_problems(name, head)

@@ -1,0 +1,53 @@
+"""Names of towers and heads: what torch or a dotted path has no room for is refused before torch is imported."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from patchword.config import ConfigError, ModelConfig
+from patchword.config.names import TAKEN
+from patchword.models.presets import preset
+
+
+def _renamed(field: str, name: str) -> ModelConfig:
+    """A model with one more tower or head, of that name."""
+    data = preset("captioner-tiny").model.to_dict()
+    data[field][name] = data[field]["text"]
+    return ModelConfig.from_dict(data)
+
+
+def test_the_list_is_that_of_torch() -> None:
+    assert {name for name in dir(nn.ModuleDict()) if not name.startswith("_")} <= TAKEN
+
+
+@pytest.mark.parametrize("field", ["towers", "heads"])
+@pytest.mark.parametrize("name", ["type", "keys", "forward", "training"])
+def test_words_of_torch_are_refused(field: str, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _renamed(field, name)
+    assert [p.path for p in caught.value.problems] == [f"{field}.{name}"]
+    assert "choose another name" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["towers", "heads"])
+@pytest.mark.parametrize("name", ["_modules", "two words", "a/b", "-", "left+right"])
+def test_what_a_dotted_path_cannot_say_is_refused(field: str, name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _renamed(field, name)
+    assert [p.path for p in caught.value.problems] == [field]
+    assert "is no name" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["towers", "heads"])
+@pytest.mark.parametrize("name", ["", "a.b"])
+def test_the_loader_refuses_dots_before_that(field: str, name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot hold the name") as caught:
+        _renamed(field, name)
+    assert [p.path for p in caught.value.problems] == [field]
+
+
+@pytest.mark.parametrize("name", ["left-eye", "2nd", "größe", "image_2", "typed"])
+def test_other_names_are_built(name: str) -> None:
+    model = _renamed("heads", name)
+    assert nn.ModuleDict({name: nn.Identity() for name in model.heads})
