@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
+        self._tried = time.monotonic()
+
+    def overdue(self, minutes: float | None) -> bool:
+        """Whether a checkpoint was last tried (at first: this session began) that long ago; never with None."""
+        return minutes is not None and time.monotonic() - self._tried >= minutes * 60
 
     def all(self) -> list[Path]:
         """Every checkpoint, oldest first, damaged or not."""
@@ -58,6 +64,7 @@ class Checkpoints:
         Raises:
             OSError: the disk is full, or not writable; all older checkpoints are then still there.
         """
+        self._tried = time.monotonic()  # tried: a full disk is not to be told of at every step
         path = self.folder / f"{_PREFIX}{state.step:08d}"
         with whole_folder(path) as folder:
             learner.save(folder)

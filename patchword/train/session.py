@@ -104,7 +104,8 @@ class Session:
         while True:
             if self._due(self.config.eval_every):
                 self._evaluate()
-            if self._due(self.config.save_every or self.config.eval_every):
+            every = self.config.save_every or self.config.eval_every
+            if self._due(every) or self.checkpoints.overdue(self.config.save_minutes):
                 self.save_or_warn()
             reason = self._ended()
             if reason is not None:

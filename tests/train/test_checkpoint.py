@@ -4,6 +4,7 @@ import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_trainer import Heard
@@ -107,6 +108,46 @@ def test_the_state_goes_to_json_and_back(tmp_path: Path) -> None:
     assert again == state
     assert isinstance(again.best, Best)
     assert again.position.epoch == 0
+
+
+# ------------------------------------------------------------------ by time
+
+
+class Watch:
+    """A clock that moves by hand, 20 s a loss."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, task: ToyTask) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: self.now))
+        task.on_loss = self.tick
+
+    def tick(self, count: int) -> None:
+        self.now += 20
+
+
+@pytest.mark.parametrize(
+    ("minutes", "every", "expected"),
+    [(1, None, [3, 6, 9, 12]), (1, 2, [2, 4, 6, 8, 10, 12]), (1, 4, [3, 4, 7, 8, 11, 12]), (None, None, [12])],
+)
+def test_saved_when_the_last_one_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float | None, every: int | None, expected: list[int]
+) -> None:
+    run = toy_run(train__eval_every=None, train__save_every=every, train__save_minutes=minutes, train__keep=99)
+    task = ToyTask(run)
+    Watch(monkeypatch, task)
+    toy_train(run, tmp_path / "run", task=task)
+    assert steps(tmp_path / "run") == [f"step-{step:08d}" for step in expected]
+
+
+def test_by_time_a_full_disk_is_told_of_once_in_that_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = toy_run(train__eval_every=None, train__save_minutes=1)
+    task, heard, disk = ToyTask(run), Heard(), FullDisk(monkeypatch)
+    Watch(monkeypatch, task)
+    disk.full = True
+    with pytest.raises(RunError, match="could not save at the end, step 12"):
+        train(run, task, toy_model(), ToySource(), tmp_path / "run", display=heard)
+    told = [text.split(":")[1] for text in heard.texts if "no checkpoint at" in text]
+    assert told == [f" no checkpoint at step {step}" for step in (3, 6, 9, 12)]
 
 
 # ------------------------------------------------------------------ a full disk

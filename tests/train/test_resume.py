@@ -30,6 +30,10 @@ def assert_same(folder: Path, whole: Path) -> None:
     assert [name for name in a if a[name] != b[name] and name not in configured] == []
 
 
+def final_weights(folder: Path) -> dict[str, bytes]:
+    return {name: data for name, data in final_bytes(folder).items() if name.endswith("safetensors")}
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path, ToyTask]]:
     """An uninterrupted training, once for each configuration."""
@@ -152,6 +156,21 @@ def test_killed_at_any_moment(whole, tmp_path: Path, loss: int, save: int, worke
     assert task.seen == whole(**BASE)[1].seen[safe:]
     assert_same(tmp_path / "run", whole(**BASE)[0])
     assert not list((tmp_path / "run").rglob(".tmp-*"))
+
+
+def test_killed_with_checkpoints_by_time_alone(whole, tmp_path: Path) -> None:
+    by_time = BASE | {"train__save_every": None, "train__eval_every": None, "train__save_minutes": 1e-9}
+    arguments = [str(tmp_path / "run"), json.dumps(by_time), "8", "0"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([".", *sys.path])}
+    done = subprocess.run([sys.executable, toys.__file__, *arguments], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(p.name[-1] for p in (tmp_path / "run/checkpoints").iterdir()) == ["6", "7"]
+    task = ToyTask(toy_run(**by_time))
+    toy_train(toy_run(**by_time), tmp_path / "run", resume=True, task=task)
+    same = BASE | {"train__eval_every": None}
+    assert task.seen == whole(**same)[1].seen[7:]
+    assert final_weights(tmp_path / "run") == final_weights(whole(**same)[0])
+    assert read_lines(tmp_path / "run") == read_lines(whole(**same)[0])
 
 
 def test_killed_before_the_first_checkpoint(whole, tmp_path: Path) -> None:
