@@ -25,7 +25,7 @@ def command(
     from patchword.models.presets import PRESETS, load_config
 
     if schema:
-        typer.echo(json.dumps(json_schema(RunConfig), indent=2))
+        typer.echo(json.dumps(json_schema(RunConfig, PRESETS), indent=2))
         return
     if spec is None:
         raise UserError(f"name a preset ({', '.join(PRESETS)}) or a file, or ask for --schema")

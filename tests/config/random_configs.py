@@ -7,7 +7,15 @@ import typing
 from typing import Any
 
 from patchword.config import ConfigError
-from patchword.config.core import Config, config_in, config_in_mapping, field_types, is_family, kinds_of
+from patchword.config.core import (
+    Config,
+    config_in,
+    config_in_mapping,
+    field_types,
+    is_family,
+    kinds_of,
+    required_fields,
+)
 from patchword.config.values import options
 
 _SIGNS = [*"aZ09 _-.:#,'\"\\/{}[]&*!|>%@`?~=\n\t\r", "ß", "é", "😀", "\x7f", "\x85", "\xa0", "\u2028", "\ufeff", "\x00"]
@@ -38,6 +46,8 @@ def value(hint: Any, rng: random.Random) -> Any:
     if origin is tuple:
         parts = [args[0]] * rng.randrange(4) if Ellipsis in args else args
         return tuple(value(part, rng) for part in parts)
+    if isinstance(option, type) and issubclass(option, Config):
+        return config(option, rng)
     if origin is dict:
         return {text(rng): value(args[1], rng) for _ in range(rng.randrange(3))}
     makers = {
@@ -51,8 +61,13 @@ def value(hint: Any, rng: random.Random) -> Any:
 
 
 def config(cls: type[Config], rng: random.Random) -> Config:
-    """A random config of this class, or of a random kind of this family; it needs no field to be given."""
-    return mutated(rng.choice(list(kinds_of(cls).values()))() if is_family(cls) else cls(), rng)
+    """A random config of this class, or of a random kind of this family."""
+    made = rng.choice(list(kinds_of(cls).values())) if is_family(cls) else cls
+    while True:
+        try:
+            return mutated(made(**{name: value(field_types(made)[name], rng) for name in required_fields(made)}), rng)
+        except ConfigError:  # a value that a required field may not hold
+            continue
 
 
 def mutated(old: Any, rng: random.Random, share: float = 0.6) -> Any:
