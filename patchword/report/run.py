@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,10 @@ def report_on(
     source: Source,
     results: Mapping[str, Evaluation],
 ) -> Path:
-    """Write `report.html` into a run's folder, with pictures from the first split of `results`; returns its path."""
+    """Write `report.html` into a run's folder, with pictures from the first split of `results`; returns its path.
+
+    The page is made to be sent around: it names no place of this machine. `config.yaml` and `environment.json` do.
+    """
     metrics = read_metrics(folder)
     first = next(iter(results))
     report = Report(
@@ -42,7 +45,7 @@ def report_on(
         pictures=_shown(run, model, task, source, first, results[first]),
         metrics=metrics,
         cost=_cost(model, metrics),
-        config_yaml=to_yaml(run),
+        config_yaml=to_yaml(RunConfig.from_dict(_placeless(run.to_dict()))),
         environment=_environment(folder),
     )
     path = folder / "report.html"
@@ -51,9 +54,19 @@ def report_on(
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    """Where the last session of the run ran (a resumed run has several)."""
+    """What the last session of the run ran on (a resumed run has several); not its command line, which has paths."""
     sessions = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    return sessions[-1] if sessions else {}
+    return {name: fact for name, fact in sessions[-1].items() if name != "argv"} if sessions else {}
+
+
+def _placeless(data: Any) -> Any:
+    """Plain data in which of an absolute path only the last name is left."""
+    if isinstance(data, dict):
+        return {key: _placeless(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_placeless(value) for value in data]
+    absolute = isinstance(data, str) and data.startswith(("/", "~"))
+    return f".../{PurePath(data).name}" if absolute else data
 
 
 def _shown(

@@ -85,6 +85,16 @@ def test_predict(call, trained: Path, tmp_path: Path) -> None:
     assert call("predict", trained, "--image", pictures[1], "--text", "a red").out.startswith("a red")
 
 
+def test_the_report_names_no_place_of_this_machine(trained: Path) -> None:
+    data = str(trained.parent / "photos")
+    assert data in (trained / "config.yaml").read_text()
+    assert json.loads((trained / "environment.json").read_text())[-1]["argv"] == sys.argv
+    page = (trained / "report.html").read_text()
+    assert ".../photos" in page
+    for place in (str(trained.parent), sys.argv[0]):
+        assert place not in page
+
+
 def test_check(call, tmp_path: Path) -> None:
     data = photos(tmp_path / "photos")
     done = call("check", data, "--json")
