@@ -6,8 +6,6 @@ import hashlib
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,12 +13,8 @@ from patchword.config import DataConfig
 from patchword.data.base import Split
 from patchword.data.decode import BadImage, decode
 from patchword.data.file_source import NotedSource, Notes
+from patchword.data.findings import EXAMPLES, SHORT, Finding, Report, SplitFacts, Spread
 from patchword.data.sources import open_source
-
-EXAMPLES = 5
-"""Examples kept for each problem."""
-SHORT = 3
-"""A caption of fewer words is short."""
 
 _FORMATS = {
     b"\xff\xd8\xff": "JPEG",
@@ -31,101 +25,6 @@ _FORMATS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
 }
-
-
-@dataclass
-class Finding:
-    """One kind of problem, how often it was met, and a few examples."""
-
-    kind: str
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, example: str) -> None:
-        """Met once more."""
-        self.count += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(example)
-
-
-class Spread(NamedTuple):
-    """How some numbers are spread; all zero where there are none."""
-
-    min: float
-    median: float
-    mean: float
-    max: float
-
-
-class SplitFacts(NamedTuple):
-    """How large a split is."""
-
-    pictures: int
-    captions: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the doctor found."""
-
-    source: str
-    ok: bool
-    """Whether no larger share of the pictures is bad than `data.bad_samples` allows. Nothing else makes it False."""
-    count: int
-    """Pictures in all splits."""
-    checked: int
-    """How many of them were read; all, unless there was a limit."""
-    bad: int
-    """How many of those could not be."""
-    allowed_share: float
-    """Most that may be bad."""
-    problems: list[Finding]
-    splits: dict[str, SplitFacts]
-    widths: Spread
-    """In pixels."""
-    heights: Spread
-    formats: dict[str, int]
-    caption_words: Spread
-    """Words in a caption, split at blanks."""
-    short_captions: int
-    """Captions of fewer than three words."""
-    in_no_split: int
-    """Pictures with captions that belong to no split."""
-    not_in_table: int
-    """Picture files that the table does not name."""
-
-    @property
-    def bad_share(self) -> float:
-        """Share of the pictures read that were bad."""
-        return self.bad / self.checked if self.checked else 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data; `ok`, `count` and `problems` (each with kind, count, examples) are a contract."""
-        facts = asdict(self)
-        facts["splits"] = {name: split._asdict() for name, split in self.splits.items()}
-        for name in ("widths", "heights", "caption_words"):
-            facts[name] = getattr(self, name)._asdict()
-        return facts | {"bad_share": self.bad_share}
-
-    def lines(self) -> Iterator[str]:
-        """The report for a person."""
-        part = "" if self.checked == self.count else f", {self.checked} of them read"
-        yield f"{self.source}: {self.count} pictures{part}"
-        for name, split in self.splits.items():
-            yield f"  {name}: {split.pictures} pictures, {split.captions} captions"
-        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
-        yield f"  pixels: width {_range(self.widths)}, height {_range(self.heights)}; {formats or 'none read'}"
-        words = self.caption_words
-        yield f"  words in a caption: {_range(words)}, mean {words.mean:.1f}; {self.short_captions} below {SHORT}"
-        if self.in_no_split:
-            yield f"  left out: {self.in_no_split} pictures in no split"
-        if self.not_in_table:
-            yield f"  left out: {self.not_in_table} picture files that the table does not name"
-        for problem in self.problems:
-            more = ", ..." if problem.count > len(problem.examples) else ""
-            yield f"  problem: {problem.kind}: {problem.count} ({'; '.join(problem.examples)}{more})"
-        verdict = "ok" if self.ok else "NOT ok"
-        yield f"{verdict}: {self.bad} of {self.checked} bad ({self.bad_share:.2%}, allowed {self.allowed_share:.2%})"
 
 
 def check(config: DataConfig, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Report:
@@ -263,7 +162,3 @@ def _spread(numbers: Sequence[int]) -> Spread:
     if not numbers:
         return Spread(0, 0, 0, 0)
     return Spread(min(numbers), statistics.median(numbers), statistics.fmean(numbers), max(numbers))
-
-
-def _range(spread: Spread) -> str:
-    return f"{spread.min:g} to {spread.max:g} (median {spread.median:g})"

@@ -201,8 +201,19 @@ def test_the_report_is_plain_data_and_plain_lines(bad: int, tmp_path: Path):
     lines = list(report.lines())
     assert all("\n" not in line for line in lines)
     assert lines[0] == f"{tmp_path}: {10 + bad} pictures"
-    assert lines[-1].startswith("NOT ok: 3 of 13 bad (23.08%" if bad else "ok: 0 of 10 bad (0.00%")
-    assert any("missing: 3 (gone 0.jpg: " in line for line in lines) == bool(bad)
+    verdict = "NOT ok: 3 of 13 pictures cannot be read (23.08%" if bad else "ok: 0 of 10 pictures cannot be read (0.00%"
+    assert lines[-1].startswith(verdict)
+    assert ("problem: missing: 3" in lines) == bool(bad)
+    assert sum(line.startswith("  gone ") for line in lines) == bad
+
+
+def test_only_a_few_examples_of_a_problem_are_shown(tmp_path: Path):
+    _, files, rows = healthy(tmp_path)
+    lost = [(f"gone {i}.jpg", "not there at all", "train") for i in range(7)]
+    lines = list(check(data_set(tmp_path, files, rows + lost)).lines())
+    start = lines.index("problem: missing: 7")
+    assert [line[:8] for line in lines[start + 1 : start + 6]] == [f"  gone {i}" for i in range(5)]
+    assert lines[start + 6] == "  ... and 2 more"
 
 
 def test_what_cannot_be_opened_is_a_users_mistake(tmp_path: Path):
