@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from patchword.config.errors import Problem, shown
@@ -22,10 +21,9 @@ TAKEN = frozenset(_TAKEN.split())
 
 
 def name_problems(where: str, names: Iterable[str]) -> Iterator[Problem]:
-    """Names under `where` that no part can have: they stand in dotted paths, and in the module tree of torch."""
+    """Names under `where` that no part can have: they stand in paths and messages, and in torch's tree of modules."""
     for name in names:
-        if not re.fullmatch(r"[^\W_][\w-]*", name):
-            message = f"{shown(name)} is no name: letters, digits, - and _ can stand in one, a letter or digit first"
-            yield Problem(where, message)
+        if name.startswith("_") or not name.isprintable():
+            yield Problem(where, f"{shown(name)} is no name: it should not begin with _ nor hold control characters")
         elif name in TAKEN:
             yield Problem(f"{where}.{name}", "is a word that torch keeps for itself: choose another name")

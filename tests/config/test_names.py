@@ -1,4 +1,4 @@
-"""Names of towers and heads: what torch or a dotted path has no room for is refused before torch is imported."""
+"""Names of towers and heads: what torch has no room for is refused before torch is imported."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_words_of_torch_are_refused(field: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("field", ["towers", "heads"])
-@pytest.mark.parametrize("name", ["_modules", "two words", "a/b", "-", "left+right"])
-def test_what_a_dotted_path_cannot_say_is_refused(field: str, name: str) -> None:
+@pytest.mark.parametrize("name", ["_modules", "__class__", "_", "two\nlines", "bell\x07"])
+def test_names_that_are_none_is_refused(field: str, name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _renamed(field, name)
     assert [p.path for p in caught.value.problems] == [field]
@@ -47,7 +47,7 @@ def test_the_loader_refuses_dots_before_that(field: str, name: str) -> None:
     assert [p.path for p in caught.value.problems] == [field]
 
 
-@pytest.mark.parametrize("name", ["left-eye", "2nd", "größe", "image_2", "typed"])
+@pytest.mark.parametrize("name", ["left-eye", "2nd", "größe", "image_2", "typed", "two words", "a/b"])
 def test_other_names_are_built(name: str) -> None:
     model = _renamed("heads", name)
     assert nn.ModuleDict({name: nn.Identity() for name in model.heads})
