@@ -6,20 +6,26 @@ from typing import Annotated
 
 import typer
 
-from patchword.cli.options import Json, Overrides, print_json
+from patchword.cli.options import Json, picture_counter, print_json
 
 
 def command(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, archive or table of pictures and captions.")],
-    overrides: Overrides = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of data: data.bad_samples.max_share=0.1")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look for what is wrong with a data set; exit 2 above the allowed share of bad samples (data.bad_samples)."""
+    """Look for what is wrong with a data set.
+
+    Exit 2 where a larger share of its pictures cannot be read than data.bad_samples allows.
+    """
     from patchword.config import DataConfig, override, parse_overrides
     from patchword.data.doctor import check
 
     changes = {path.removeprefix("data."): value for path, value in parse_overrides(overrides or []).items()}
-    report = check(override(DataConfig(source=data), changes))
+    with picture_counter() as progress:
+        report = check(override(DataConfig(source=data), changes), progress=progress)
     if as_json:
         print_json(report.to_json())
     else:

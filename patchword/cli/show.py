@@ -15,12 +15,15 @@ def command(
         str | None, typer.Argument(metavar="PRESET_OR_FILE", help="A preset's name, or a .yaml or .json file.")
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: train.steps=500")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change: train.steps=500")
     ] = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of a configuration.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a complete configuration, defaults filled in, with one comment a field."""
+    """Print a complete configuration.
+
+    Defaults are filled in, and one comment stands above each field.
+    """
     from patchword.config import RunConfig, UserError, json_schema, parse_overrides, to_yaml
     from patchword.models.presets import PRESETS, load_config
 

@@ -17,7 +17,10 @@ def command(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in RUN.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model; Ctrl-C and SIGTERM leave a checkpoint to resume from."""
+    """Train a model.
+
+    RUN then holds the model, checkpoints, metrics and a report. Ctrl-C and SIGTERM leave a checkpoint to resume from.
+    """
     from patchword.config import UserError, parse_overrides
 
     if not out:

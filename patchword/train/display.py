@@ -119,7 +119,8 @@ class Live:
         if line["kind"] == "train":
             self.progress.update(self.bar, figures=describe(line, left))
         else:
-            self.say(f"step {line['step']}/{self.steps}  {describe(line, left)}")
+            text = f"step {line['step']}/{self.steps}  {describe(line, left)}"
+            self.say("\n".join(folded(text, self.progress.console.width)))
 
     def say(self, text: str) -> None:
         """The text, above the bar."""
@@ -150,6 +151,17 @@ def describe(line: Mapping[str, Any], left: float) -> str:
         f"{duration(left)} left",
     ]
     return "  ".join(parts)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line as several of that width, broken only between figures: where two blanks stand."""
+    lines: list[str] = []
+    for part in text.split("  "):
+        if lines and len(lines[-1]) + 2 + len(part) <= width:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(f"    {part}" if lines else part)
+    return lines
 
 
 def number(value: float) -> str:

@@ -32,7 +32,7 @@ def test_words_of_torch_are_refused(field: str, name: str) -> None:
 
 @pytest.mark.parametrize("field", ["towers", "heads"])
 @pytest.mark.parametrize("name", ["_modules", "__class__", "_", "two\nlines", "bell\x07"])
-def test_names_that_are_none_is_refused(field: str, name: str) -> None:
+def test_names_that_are_none_are_refused(field: str, name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         _renamed(field, name)
     assert [p.path for p in caught.value.problems] == [field]

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import io
 import math
+import random
 from pathlib import Path
 
 import pytest
 
 from patchword.config import UserError
-from patchword.train.display import Lines, Live, describe, duration, number, open_display
+from patchword.train.display import Lines, Live, describe, duration, folded, number, open_display
 from patchword.train.log import MetricsFile, read_metrics
 
 
@@ -108,6 +109,16 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "step 40/100  val: loss 1.25" in text
     assert "odd [markup] stays" in text
     assert "20/100" in text
+
+
+@pytest.mark.parametrize("width", [8, 20, 40, 1000])
+def test_a_long_line_is_broken_between_figures(width: int) -> None:
+    parts = [f"figure{i} {random.random():.4g}" for i in range(9)]
+    lines = folded("  ".join(parts), width)
+    assert [part for line in lines for part in line.strip().split("  ")] == parts
+    assert all(len(line) <= width or "  " not in line.strip() for line in lines)
+    assert all(line.startswith("    ") for line in lines[1:])
+    assert len(lines) == 1 or width < 1000
 
 
 def test_nothing_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
