@@ -77,11 +77,20 @@ class BlockCache:
 class StackCache:
     """What a stack remembers: a cache for each block, and the facts about the tokens in them, kept once."""
 
-    def __init__(self, blocks: list[BlockCache], batch: int, max_len: int, static: bool, device: torch.device) -> None:
-        self.blocks, self.max_len, self.static = blocks, max_len, static
+    def __init__(
+        self,
+        blocks: list[BlockCache],
+        batch: int,
+        max_len: int,
+        static: bool,
+        device: torch.device,
+        keeps_places: bool = False,
+    ) -> None:
+        self.blocks, self.max_len, self.static, self.keeps_places = blocks, max_len, static, keeps_places
         self.length: int | Tensor = torch.zeros((), dtype=torch.long, device=device) if static else 0
         self._valid: Tensor | None = None
         self._order: Tensor | None = None
+        self._places: dict[str, Tensor] = {}
         if static:  # facts must have their final shape from the first step on
             self._valid = torch.zeros(batch, max_len, dtype=torch.bool, device=device)
             self._order = torch.arange(max_len, device=device).expand(batch, -1).clone()
@@ -100,13 +109,16 @@ class StackCache:
         places = start + torch.arange(num_tokens, device=device)
         pos = info.pos if info.pos is not None else self._positions(info.valid, places)
         self._remember(info, batch, places)
+        if self.keeps_places:
+            self._remember_places(info._replace(pos=pos), batch, places)
         self.length = start + num_tokens
         end = self.max_len if self.static else self.length
         assert isinstance(end, int)
         valid = None if self._valid is None else self._valid[:, :end]
         order = None if self._order is None else self._order[:, :end]
         own_order = info.order if info.order is not None or order is None else places[None]
-        return Extended(SequenceInfo(info.valid, pos, own_order), SequenceInfo(valid, None, order), start, end)
+        keys = SequenceInfo(valid, order=order, **{name: fact[:, :end] for name, fact in self._places.items()})
+        return Extended(info._replace(pos=pos, order=own_order), keys, start, end)
 
     def _positions(self, valid: Tensor | None, places: Tensor) -> Tensor:
         """Place among the real tokens of each row, counting those already here; int [1 or B, T]."""
@@ -130,6 +142,17 @@ class StackCache:
             order = info.order if info.order is not None else places[None]
             self._order.index_copy_(1, places, order.expand(self._order.shape[0], -1))
 
+    def _remember_places(self, info: SequenceInfo, batch: int, places: Tensor) -> None:
+        """Where keys stand, for positions that compare a query's place with each key's."""
+        for name in ("pos", "modality", "grid"):
+            fact: Tensor | None = getattr(info, name)
+            if fact is None:
+                continue
+            if name not in self._places:
+                shape = (batch, self.max_len, *fact.shape[2:])
+                self._places[name] = torch.zeros(shape, dtype=torch.long, device=places.device)
+            self._places[name].index_copy_(1, places, fact.expand(batch, *fact.shape[1:]).long())
+
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch, in all layers; int [new B]."""
         for block in self.blocks:
@@ -138,6 +161,7 @@ class StackCache:
             self._valid = self._valid.index_select(0, rows)
         if self._order is not None:
             self._order = self._order.index_select(0, rows)
+        self._places = {name: fact.index_select(0, rows) for name, fact in self._places.items()}
 
 
 class Extended:

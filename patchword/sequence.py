@@ -5,6 +5,7 @@ B batch, T query length, S key length, D model width. Masks are boolean and True
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,6 +42,10 @@ class SequenceInfo(NamedTuple):
     """int [B, T]; a causal layer sees keys with order <= own, so ties see one another; None: 0 ... T-1."""
     segment: Tensor | None = None
     """int [B, T], which of several packed documents; None: there is one."""
+    modality: Tensor | None = None
+    """int [B, T], which tower a token of a joint sequence comes from; None: there is one."""
+    grid: Tensor | None = None
+    """int [B, T, 2], row and column of a joint sequence's picture tokens; None: it has none."""
 
 
 class Tokens(NamedTuple):
@@ -64,7 +69,7 @@ def real(tokens: Tokens) -> Tensor:
 
 
 def concat(parts: list[Tokens]) -> Tokens:
-    """Sequences one after another along length, every fact kept; `pos` becomes the place among the real tokens.
+    """Sequences one after another along length; `pos` becomes the place among the real tokens, rows and columns `grid`.
 
     Facts that are trivial in all parts stay None. Padding between parts is fine.
     """
@@ -82,7 +87,24 @@ def concat(parts: list[Tokens]) -> Tokens:
             order.append((own + start).expand(x.shape[0], -1))
             start += p.x.shape[1]
         order = torch.cat(order, 1)
-    return Tokens(x, SequenceInfo(valid=valid, pos=pos, order=order))
+    return Tokens(x, SequenceInfo(valid, pos, order, modality=_modalities(parts), grid=_grids(parts)))
+
+
+def _modalities(parts: list[Tokens]) -> Tensor | None:
+    if all(p.info.modality is None for p in parts):
+        return None
+    return torch.cat([_filled(p.info.modality, p.x.shape[:2], p.x.device) for p in parts], 1)
+
+
+def _grids(parts: list[Tokens]) -> Tensor | None:
+    own = [p.info.pos if p.info.pos is not None and p.info.pos.ndim == 3 else p.info.grid for p in parts]
+    if all(grid is None for grid in own):
+        return None
+    return torch.cat([_filled(g, (*p.x.shape[:2], 2), p.x.device) for g, p in zip(own, parts, strict=True)], 1)
+
+
+def _filled(fact: Tensor | None, shape: Sequence[int], device: torch.device) -> Tensor:
+    return torch.zeros(shape, dtype=torch.long, device=device) if fact is None else fact.expand(shape)
 
 
 class Lowered(NamedTuple):

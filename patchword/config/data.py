@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem
-from patchword.config.parts import Count, Positive, Share
+from patchword.config.numbers import Count, Positive, Share
 
 
 class ColumnsConfig(Config):

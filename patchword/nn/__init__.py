@@ -1,6 +1,6 @@
 """The parts that models are made of. Importing this package gives every kind in `patchword.config` its class."""
 
-from patchword.nn import ffn, fusion, heads, init, mechanisms, norms, pooling, positions
+from patchword.nn import ffn, fusion, heads, init, mechanisms, norms, pooling, positions, projections
 from patchword.nn.attention import Attention, View
 from patchword.nn.block import Block
 from patchword.nn.embeddings import PatchEmbedding, TextEmbedding
@@ -21,4 +21,5 @@ __all__ = [
     "norms",
     "pooling",
     "positions",
+    "projections",
 ]

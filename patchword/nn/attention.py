@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from patchword.cache import LayerCache, MemoryCache
 from patchword.config import AttentionConfig
-from patchword.nn.positions import Rotation
+from patchword.nn.positions import Bias, Rotation
 from patchword.sequence import Mask
 
 
@@ -20,6 +20,8 @@ class View(NamedTuple):
     """Who may see whom."""
     rotation: Rotation | None = None
     """How queries and keys are turned."""
+    bias: Bias | None = None
+    """What is added to scores."""
     memory: Tensor | None = None
     """The tokens that are looked at, [B', S, memory_dim]; None: the queries' own sequence. B' divides B."""
 
@@ -40,12 +42,15 @@ class Attention(nn.Module):
         self.num_kv_heads = config.num_kv_heads or config.num_heads
         self.head_dim = config.width(dim)
         source = memory_dim if memory_dim is not None else dim
-        self.q_proj = nn.Linear(dim, self.num_heads * self.head_dim, bias=config.bias)
-        self.k_proj = nn.Linear(source, self.num_kv_heads * self.head_dim, bias=config.bias)
-        self.v_proj = nn.Linear(source, self.num_kv_heads * self.head_dim, bias=config.bias)
-        self.out_proj = nn.Linear(self.num_heads * self.head_dim, dim, bias=config.out_bias)
-        self.q_norm = config.qk_norm.build(self.head_dim) if config.qk_norm is not None else None
-        self.k_norm = config.qk_norm.build(self.head_dim) if config.qk_norm is not None else None
+        queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        self.q_proj = config.projection.build(dim, queries, config.bias)
+        self.k_proj = config.projection.build(source, keys, config.bias) if not config.shares_qk else None
+        self.v_proj = config.projection.build(source, keys, config.bias)
+        self.out_proj = config.projection.build(queries, dim, config.out_bias)
+        self.gate_proj = config.projection.build(dim, queries, config.bias) if config.gate else None
+        norm = config.qk_norm
+        self.q_norm = norm.build(self.head_dim) if norm is not None else None
+        self.k_norm = norm.build(self.head_dim) if norm is not None and not config.shares_qk else None
         self.mechanism = config.build(self.head_dim)
 
     def forward(self, x: Tensor, view: View, cache: LayerCache | MemoryCache | None = None) -> Tensor:
@@ -54,24 +59,31 @@ class Attention(nn.Module):
         Raises:
             ValueError: packed documents and a mechanism that cannot keep them apart.
         """
-        if view.mask.queries.segment is not None and "segment" not in self.mechanism.config.can:
-            raise ValueError(f"{self.mechanism.config.kind} attention cannot keep packed documents apart")
+        can, kind = self.mechanism.config.can, self.mechanism.config.kind
+        if view.mask.queries.segment is not None and "segment" not in can:
+            raise ValueError(f"{kind} attention cannot keep packed documents apart")
+        if view.bias is not None and "bias" not in can:
+            raise ValueError(f"{kind} attention cannot add a bias to its scores")
+        modality = view.mask.queries.modality
         q = self._queries(x, view)
         k, v = self._keys_and_values(x, view, cache)
         own = None if self.cross else cache
         fold = q.shape[0] // max(k.shape[0], 1) if self.cross else 1
         if fold > 1:  # beams of one sample share its memory: they become more queries of the same row
             q = q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)
-        out = self.mechanism(q, k, v, view.mask, own)
+        out = self.mechanism(q, k, v, view.mask, view.bias, own)
         if fold > 1:
             out = out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        out = out.transpose(1, 2).flatten(2)
+        if self.gate_proj is not None:
+            out = out * self.gate_proj(x, modality).sigmoid()
+        return self.out_proj(out, modality)
 
     def _heads(self, x: Tensor, count: int) -> Tensor:
         return x.unflatten(-1, (count, self.head_dim)).transpose(1, 2)
 
     def _queries(self, x: Tensor, view: View) -> Tensor:
-        q = self._heads(self.q_proj(x), self.num_heads)
+        q = self._heads(self.q_proj(x, view.mask.queries.modality), self.num_heads)
         if self.q_norm is not None:
             q = self.q_norm(q)
         return q if view.rotation is None else view.rotation(q)
@@ -81,12 +93,16 @@ class Attention(nn.Module):
             return cache.k, cache.v
         source = view.memory if self.cross else x
         assert source is not None
-        k = self._heads(self.k_proj(source), self.num_kv_heads)
-        v = self._heads(self.v_proj(source), self.num_kv_heads)
-        if self.k_norm is not None:
-            k = self.k_norm(k)
-        if view.rotation is not None:
-            k = view.rotation(k)
+        modality = None if self.cross else view.mask.queries.modality
+        v = self._heads(self.v_proj(source, modality), self.num_kv_heads)
+        if self.k_proj is None:
+            k = self._queries(x, view)
+        else:
+            k = self._heads(self.k_proj(source, modality), self.num_kv_heads)
+            if self.k_norm is not None:
+                k = self.k_norm(k)
+            if view.rotation is not None:
+                k = view.rotation(k)
         if isinstance(cache, MemoryCache):
             k, v = k.contiguous(), v.contiguous()  # read at every step: one piece a head is read thrice as fast
             cache.k, cache.v = k, v
@@ -102,8 +118,11 @@ class Attention(nn.Module):
         The exact weights whatever the mechanism approximates; rows that may see nothing are zero.
         """
         q, (k, _) = self._queries(x, view), self._keys_and_values(x, view, None)
-        k = k.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
+        k = k.repeat_interleave(self.num_heads // k.shape[1], 1)
         config = self.mechanism.config
         see = view.mask.dense(config.causal, config.window, x.device)
-        scores = (q @ k.transpose(-1, -2) * self.mechanism.scale).masked_fill(~see, float("-inf"))
+        scores = q @ k.transpose(-1, -2) * self.mechanism.scale
+        if view.bias is not None:
+            scores = scores + view.bias(q * self.mechanism.scale)
+        scores = scores.masked_fill(~see, float("-inf"))
         return torch.nan_to_num(scores.softmax(-1), nan=0.0)

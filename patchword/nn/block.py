@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from patchword.cache import BlockCache, LayerCache, MemoryCache
@@ -39,6 +41,12 @@ class Block(nn.Module):
         )
         self.ffn = residual(ffn.build(config.dim)) if ffn is not None else None
 
+    def share(self, first: Block) -> None:
+        """Take over what all blocks of a stack have in common from the first."""
+        for mine, theirs in ((self.self_attn, first.self_attn), (self.cross_attn, first.cross_attn)):
+            if mine is not None and theirs is not None and mine is not theirs:
+                cast(Attention, mine.step).mechanism.share(cast(Attention, theirs.step).mechanism)
+
     def forward(self, x: Tensor, own: View, memory: View | None = None, cache: BlockCache | None = None) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         if self.self_attn is not None:
@@ -46,7 +54,7 @@ class Block(nn.Module):
         if self.cross_attn is not None:
             x = self.cross_attn(x, memory, cache.memory if cache is not None else None)
         if self.ffn is not None:
-            x = self.ffn(x)
+            x = self.ffn(x, own.mask.queries.modality)
         return x
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> BlockCache:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from patchword.config import LayerNormConfig, RMSNormConfig, ScaleNormConfig, implements
+from patchword.config import LayerNormConfig, NoNormConfig, RMSNormConfig, ScaleNormConfig, implements
 
 
 @implements(LayerNormConfig)
@@ -41,3 +41,11 @@ class ScaleNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
         return x * (self.gain / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + self.eps))
+
+
+@implements(NoNormConfig)
+class NoNorm(nn.Identity):
+    """Vectors stay as they are."""
+
+    def __init__(self, config: NoNormConfig, dim: int) -> None:
+        super().__init__()

@@ -1,12 +1,14 @@
 """How a token knows where it stands. Three hooks, each kind fills what it needs.
 
-Built with what only its surroundings know: `config.build(places, dim, head_dim)`. Positions are int [B, T], or
-[B, T, 2] (row, column) for pictures; special tokens stand at -1.
+Built with what only its surroundings know: `config.build(places, dim, heads)`. Places are `info.pos`, int
+[B, T], or [B, T, 2] (row, column) for pictures; special tokens stand at -1.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from patchword.config import (
     UserError,
     implements,
 )
+from patchword.sequence import SequenceInfo
 
 
 class Places(NamedTuple):
@@ -31,9 +34,24 @@ class Places(NamedTuple):
     """1, or 2 for pictures."""
     special: bool = False
     """Whether a special token stands at -1."""
+    parts: Mapping[str, Places] = MappingProxyType({})
+    """Those of each modality of a joint sequence, by the tower's name, in the order of `info.modality`."""
 
 
 ANYWHERE = Places()
+
+
+class Heads(NamedTuple):
+    """The query heads that positions serve."""
+
+    num: int
+    """How many (H)."""
+    dim: int
+    """Their width (E)."""
+
+
+Bias = Callable[[Tensor], Tensor]
+"""Scaled queries [B, H, T, E] to what is added to their scores, [B or 1, H or 1, T, S]; made once for all layers."""
 
 
 class Rotation(NamedTuple):
@@ -50,26 +68,46 @@ class Rotation(NamedTuple):
 
 @implements(NoPositionConfig)
 class Position(nn.Module):
-    """No positions, and the hooks that other kinds fill."""
+    """No positions, and the hooks that other kinds fill.
 
-    def __init__(self, config: PositionConfig, places: Places, dim: int, head_dim: int) -> None:
+    Args:
+        config: its settings.
+        places: where tokens can stand.
+        dim: width of a token (D).
+        heads: those of the attention that it serves.
+    """
+
+    compares: ClassVar[bool] = False
+    """Whether `bias` needs to know where each key stands (a cache then keeps it)."""
+
+    def __init__(self, config: PositionConfig, places: Places, dim: int, heads: Heads) -> None:
         super().__init__()
 
-    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+    def add(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Tokens with their places added; [B, T, D] -> same."""
         return x
 
-    def rotation(self, pos: Tensor, dtype: torch.dtype) -> Rotation | None:
+    def rotation(self, info: SequenceInfo, dtype: torch.dtype) -> Rotation | None:
         """How queries and keys at these places are turned; None: they are not."""
         return None
+
+    def bias(self, queries: SequenceInfo, keys: SequenceInfo) -> Bias | None:
+        """What is added to the scores between these places; None: nothing."""
+        return None
+
+
+def places_of(info: SequenceInfo) -> Tensor:
+    """`pos`, which a stack has filled in; int [B or 1, T] or [B or 1, T, 2]."""
+    assert info.pos is not None
+    return info.pos
 
 
 @implements(LearnedPositionConfig)
 class LearnedPosition(Position):
     """One learned vector a place; row-major over a grid, the special token's first."""
 
-    def __init__(self, config: LearnedPositionConfig, places: Places, dim: int, head_dim: int) -> None:
-        super().__init__(config, places, dim, head_dim)
+    def __init__(self, config: LearnedPositionConfig, places: Places, dim: int, heads: Heads) -> None:
+        super().__init__(config, places, dim, heads)
         self.extent: tuple[int, ...] = (config.max_len,) if config.max_len and places.axes == 1 else places.extent
         if not self.extent:
             raise UserError("learned positions need a number of places: set position.max_len")
@@ -81,12 +119,13 @@ class LearnedPosition(Position):
             count *= side
         self.table = nn.Embedding(count + self.special, dim)
 
-    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+    def add(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Tokens with their places' vectors added; [B, T, D] -> same.
 
         Raises:
             UserError: a token stands outside the table.
         """
+        pos = places_of(info)
         index = pos if pos.ndim == 2 else pos[..., 0] * self.extent[1] + pos[..., 1]
         self._check(pos)
         if pos.ndim == 3:
@@ -117,15 +156,15 @@ def angles(pos: Tensor, width: int, theta: float, dtype: torch.dtype) -> Tensor:
 class SinusoidalPosition(Position):
     """Sines in the first half, cosines in the second, of each axis' share of the width (Vaswani et al. 2017)."""
 
-    def __init__(self, config: SinusoidalPositionConfig, places: Places, dim: int, head_dim: int) -> None:
-        super().__init__(config, places, dim, head_dim)
+    def __init__(self, config: SinusoidalPositionConfig, places: Places, dim: int, heads: Heads) -> None:
+        super().__init__(config, places, dim, heads)
         if dim % (2 * places.axes):
             raise UserError(f"sinusoidal positions: dim {dim} is not divisible by {2 * places.axes} (pairs x axes)")
         self.theta, self.width = config.theta, dim // places.axes
 
-    def add(self, x: Tensor, pos: Tensor) -> Tensor:
+    def add(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Tokens with the waves of their places added; [B, T, D] -> same."""
-        angle = angles(pos, self.width, self.theta, x.dtype)
+        angle = angles(places_of(info), self.width, self.theta, x.dtype)
         return x + torch.cat([angle.sin(), angle.cos()], -1).flatten(-2).to(x.dtype)
 
 
@@ -133,15 +172,15 @@ class SinusoidalPosition(Position):
 class RotaryPosition(Position):
     """Queries and keys turned by their place (Su et al. 2021); with two axes, half of the pairs each."""
 
-    def __init__(self, config: RotaryPositionConfig, places: Places, dim: int, head_dim: int) -> None:
-        super().__init__(config, places, dim, head_dim)
-        if head_dim % (2 * places.axes):
+    def __init__(self, config: RotaryPositionConfig, places: Places, dim: int, heads: Heads) -> None:
+        super().__init__(config, places, dim, heads)
+        if heads.dim % (2 * places.axes):
             raise UserError(
-                f"rotary positions: head_dim {head_dim} is not divisible by {2 * places.axes} (pairs x axes)"
+                f"rotary positions: head_dim {heads.dim} is not divisible by {2 * places.axes} (pairs x axes)"
             )
-        self.theta, self.width = config.theta, head_dim // places.axes
+        self.theta, self.width = config.theta, heads.dim // places.axes
 
-    def rotation(self, pos: Tensor, dtype: torch.dtype) -> Rotation:
+    def rotation(self, info: SequenceInfo, dtype: torch.dtype) -> Rotation:
         """Angles in float32, then in `dtype`; int [B, T] or [B, T, 2] -> [B, 1, T, E / 2]."""
-        angle = angles(pos, self.width, self.theta, dtype).flatten(-2)[:, None]
+        angle = angles(places_of(info), self.width, self.theta, dtype).flatten(-2)[:, None]
         return Rotation(angle.cos().to(dtype), angle.sin().to(dtype))

@@ -12,7 +12,9 @@ from patchword.config import NormConfig, ResidualConfig
 
 
 class Residual(nn.Module):
-    """x + f(norm(x)) (pre) or norm(x + f(x)) (post); with dropout, stochastic depth and layer scale on f's output.
+    """x + f(norm(x)) (pre), norm(x + f(x)) (post) or x + norm(f(norm(x))) (sandwich, Ding et al. 2021).
+
+    Dropout, stochastic depth and layer scale apply to f's output.
 
     Args:
         config: what surrounds the step.
@@ -25,7 +27,8 @@ class Residual(nn.Module):
     def __init__(self, config: ResidualConfig, norm: NormConfig, dim: int, step: nn.Module, drop_path: float) -> None:
         super().__init__()
         self.norm, self.step = norm.build(dim), step
-        self.pre = config.placement == "pre"
+        self.pre = config.placement != "post"
+        self.out_norm = norm.build(dim) if config.placement == "sandwich" else None
         self.dropout, self.drop_path = config.dropout, drop_path
         self.first_gain = config.layer_scale
         self.gain = nn.Parameter(torch.empty(dim)) if config.layer_scale is not None else None
@@ -43,6 +46,8 @@ class Residual(nn.Module):
         return self.norm(x + self._regularised(self.step(x, *context)))
 
     def _regularised(self, y: Tensor) -> Tensor:
+        if self.out_norm is not None:
+            y = self.out_norm(y)
         if self.gain is not None:
             y = y * self.gain
         if not self.training:

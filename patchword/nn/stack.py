@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ from patchword.cache import StackCache
 from patchword.config import StackConfig, UserError
 from patchword.nn.attention import View
 from patchword.nn.block import Block
-from patchword.nn.positions import ANYWHERE, Places
+from patchword.nn.positions import ANYWHERE, Heads, Places
 from patchword.sequence import Mask, SequenceInfo, Tokens, positions_of
 
 
@@ -25,41 +27,42 @@ class Stack(nn.Module):
     def __init__(self, config: StackConfig, places: Places = ANYWHERE, memory_dim: int | None = None) -> None:
         super().__init__()
         self.config = config
-        head_dim = config.attention.width(config.dim) if config.attention is not None else config.dim
-        self.position = config.position.build(places, config.dim, head_dim)
+        own = config.attention
+        heads = Heads(own.num_heads, own.width(config.dim)) if own is not None else Heads(1, config.dim)
+        self.position = config.position.build(places, config.dim, heads)
         self.axes = places.axes
         self.blocks = nn.ModuleList(Block(config, i, memory_dim) for i in range(config.depth))
+        for block in self.blocks:
+            cast(Block, block).share(cast(Block, self.blocks[0]))
         self.norm = config.norm.build(config.dim) if config.final_norm and config.depth else None
 
     def forward(self, tokens: Tokens, memory: Tokens | None = None, cache: StackCache | None = None) -> Tensor:
         """Tokens [B, T, D], memory [B', S, memory_dim] with B' a divisor of B -> [B, T, D]."""
-        own, memory_view, pos = self._views(tokens, memory, cache)
-        x = self.position.add(tokens.x, pos)
+        own, memory_view = self._views(tokens, memory, cache)
+        x = self.position.add(tokens.x, own.mask.queries)
         for i, block in enumerate(self.blocks):
             x = block(x, own, memory_view, cache.blocks[i] if cache is not None else None)
         return x if self.norm is None else self.norm(x)
 
-    def _views(
-        self, tokens: Tokens, memory: Tokens | None, cache: StackCache | None
-    ) -> tuple[View, View | None, Tensor]:
+    def _views(self, tokens: Tokens, memory: Tokens | None, cache: StackCache | None) -> tuple[View, View | None]:
         x, info = tokens
         batch, length, device = x.shape[0], x.shape[1], x.device
         if cache is None:
             pos = info.pos
             if pos is None:
                 pos = torch.arange(length, device=device)[None] if info.valid is None else positions_of(info.valid)
+            info = info._replace(pos=pos)
             mask = Mask(info, info, length, length)
         else:
             extended = cache.extend(info, batch, length, device)
-            assert extended.queries.pos is not None
-            pos = extended.queries.pos
             mask = Mask(extended.queries, extended.keys, length, extended.end, extended.start)
-        own = View(mask, self.position.rotation(pos, x.dtype))
+        rotation = self.position.rotation(mask.queries, x.dtype)
+        own = View(mask, rotation, self.position.bias(mask.queries, mask.keys))
         if memory is None:
-            return own, None, pos
+            return own, None
         info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
         memory_mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1])  # one row serves all queries, folded or not
-        return own, View(memory_mask, memory=memory.x), pos
+        return own, View(memory_mask, memory=memory.x)
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool = False) -> StackCache:
         """What decoding remembers, for up to `max_len` tokens a row.
@@ -77,4 +80,4 @@ class Stack(nn.Module):
             block.new_cache(batch, max_len, like, static)  # pyright: ignore[reportCallIssue]
             for block in self.blocks
         ]
-        return StackCache(blocks, batch, max_len, static, like.device)
+        return StackCache(blocks, batch, max_len, static, like.device, self.position.compares)

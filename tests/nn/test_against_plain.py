@@ -23,7 +23,7 @@ def compare(subject: Subject, info: SequenceInfo, memory: Tokens | None) -> None
     got = subject.run(x, info, memory)
     valid = torch.ones(batch, length, dtype=torch.bool) if info.valid is None else info.valid
     pos = info.pos if info.pos is not None else positions_of(valid)
-    facts = plain_stack.Facts(*(None if fact is None else fact.numpy() for fact in info._replace(pos=pos)))
+    facts = plain_stack.Facts(*(None if fact is None else fact.numpy() for fact in info._replace(pos=pos)[:4]))
     want = plain_stack.stack(
         {name: weight.numpy() for name, weight in subject.stack.state_dict().items()},
         subject.config,

@@ -18,7 +18,7 @@ from patchword.config import (
     UserError,
     implements,
 )
-from patchword.config.parts import Positive
+from patchword.config.numbers import Positive
 from patchword.nn import Stack
 from patchword.nn.mechanisms.base import Mechanism
 from patchword.sequence import Mask, SequenceInfo, Tokens

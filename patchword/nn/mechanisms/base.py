@@ -7,11 +7,13 @@ class marked `@implements(ThatConfig)`. What it cannot do is refused when the co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Self
 
 from torch import Tensor, nn
 
 from patchword.cache import KeyValueCache, LayerCache
 from patchword.config import AttentionConfig
+from patchword.nn.positions import Bias
 from patchword.sequence import Mask
 
 
@@ -28,9 +30,22 @@ class Mechanism(nn.Module, ABC):
         """What this mechanism remembers of up to `max_len` tokens a row, on the device and in the dtype of `like`."""
         return KeyValueCache(batch, self.num_kv_heads, max_len if static else 0, self.head_dim, like)
 
+    def share(self, first: Self) -> None:
+        """Take over what all layers of a stack have in common from its first layer."""
+
     @abstractmethod
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
         """What each query gathers. With a cache, `k` and `v` are the new ones only, and `mask` speaks of all.
 
         Rows that may see nothing give zeros; no keys at all give zeros with every input still in the graph.
+
+        Args:
+            q: [B, H, T, E].
+            k: [B, G, S, E]; [B, H, S, E] where queries are keys, too.
+            v: [B, G, S, E].
+            mask: who may see whom; together with `config.causal` and `config.window`.
+            bias: what to add to the scaled scores; only for a mechanism that can do `bias`.
+            cache: what `new_cache` made.
         """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.cache import KeyValueCache, LayerCache
 from patchword.config import SoftmaxAttentionConfig, implements
 from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.positions import Bias
 from patchword.sequence import Mask
 
 
@@ -15,7 +17,9 @@ from patchword.sequence import Mask
 class SoftmaxAttention(Mechanism):
     """Scaled dot-product attention (Vaswani et al. 2017); n^2 in time, n in memory where a fused kernel runs."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
         """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]."""
         if cache is not None:
             assert isinstance(cache, KeyValueCache)
@@ -26,14 +30,25 @@ class SoftmaxAttention(Mechanism):
             return (q + k.sum() + v.sum()) * 0.0
         policy = (self.config.causal, self.config.window)
         lowered = mask.lower(*policy, q.device)
+        added, triangle = mask.additive(*policy, q), lowered.causal
+        if bias is not None:
+            added, triangle = biased(bias(q * self.scale), added, triangle), False
         out = F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=mask.additive(*policy, q),
+            attn_mask=added,
             dropout_p=self.config.dropout if self.training else 0.0,
-            is_causal=lowered.causal,
+            is_causal=triangle,
             scale=self.scale,
             enable_gqa=self.num_kv_heads != self.num_heads,
         )
         return out if lowered.empty is None else out.masked_fill(lowered.empty, 0.0)
+
+
+def biased(bias: Tensor, added: Tensor | None, triangle: bool) -> Tensor:
+    """What to add to scores: a bias [B or 1, H or 1, T, S] and a mask, or the lower triangle, as -inf."""
+    if triangle:
+        above = torch.ones(bias.shape[-2:], dtype=torch.bool, device=bias.device).triu(1)
+        return bias.masked_fill(above, float("-inf"))
+    return bias if added is None else bias + added
