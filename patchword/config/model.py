@@ -10,14 +10,9 @@ from annotated_types import Gt
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
 from patchword.config.names import name_problems
-from patchword.config.parts import (
-    Dropout,
-    InitConfig,
-    NormalInitConfig,
-    Positive,
-    PositiveFloat,
-    StackConfig,
-)
+from patchword.config.numbers import Dropout, Positive, PositiveFloat
+from patchword.config.parts import InitConfig, NormalInitConfig
+from patchword.config.stack import StackConfig
 
 Side = tuple[Positive, Positive]
 
