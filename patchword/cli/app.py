@@ -43,7 +43,7 @@ def _options(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     try:
-        code = app(args=list(sys.argv[1:] if argv is None else argv), standalone_mode=False)
+        code = app(args=list(sys.argv[1:] if argv is None else argv), prog_name="patchword", standalone_mode=False)
     except typer.Exit as stop:
         return stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
@@ -69,11 +69,17 @@ def _explain(error: Exception) -> int:
 
 
 def _usage(error: Exception) -> int:
-    """The parser's own message about words that are no command, option or value."""
+    """The parser's own message about words that are no command, option or value, and what was probably meant."""
     context = getattr(error, "ctx", None)
     if context is not None:
         typer.echo(context.get_usage(), err=True)
-    return _fail(error.format_message(), 2)  # pyright: ignore[reportAttributeAccessIssue]
+    message: str = error.format_message()  # pyright: ignore[reportAttributeAccessIssue]
+    option = getattr(error, "option_name", None) or ""
+    if "." in option:
+        message += f" Settings have no dashes: {option.lstrip('-')}=VALUE"
+    elif context is not None:
+        message += f" See: {context.command_path} --help"
+    return _fail(message, 2)
 
 
 def _fail(message: str, code: int) -> int:

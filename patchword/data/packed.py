@@ -148,7 +148,7 @@ def _tar_members(path: Path) -> dict[str, Member]:
                     members[info.name] = members[info.linkname]
             end = tar.offset
     except (tarfile.TarError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a tar or zip that can be read ({error})") from error
+        raise UserError(f"{path}: not a tar or zip that can be read, nor a table by its name ({error})") from error
     # tarfile takes a damaged header for the end of the archive
     with path.open("rb") as file:
         file.seek(end)

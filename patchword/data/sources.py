@@ -121,6 +121,8 @@ class ArchiveKind:
 
     def open(self, config: DataConfig, path: Path) -> NotedSource:
         """Its table and its pictures."""
+        if is_picture(path.name):
+            raise UserError(f"data.source={config.source}: is a picture; name a folder that also holds a table")
         archive = open_archive(path)
         prefix = ""
         if config.images is not None:

@@ -226,9 +226,16 @@ class CaptioningTask(Task):
     def say(
         self, model: Model, pictures: Sequence[Tensor], device: str, prompt: str | None = None
     ) -> list[tuple[str, float]]:
-        """A caption of each picture (uint8 [3, h, w]) that begins with `prompt`, and its log-probability in nats."""
+        """A caption of each picture (uint8 [3, h, w]) that begins with `prompt`, and its log-probability in nats.
+
+        Raises:
+            UserError: the prompt holds words that the vocabulary lacks, or is too long.
+        """
         if not pictures:
             return []
+        lacking = [word for word in (prompt or "").split() if self.tokenizer.unk_id in self.tokenizer.encode(word)]
+        if lacking:
+            raise UserError(f"the text to begin with holds what the model has no word for: {', '.join(lacking)}")
         if self.config.blank:
             pictures = [torch.zeros_like(p) for p in pictures]
         pixels, size = on_canvas(pictures)

@@ -153,6 +153,7 @@ def claim_run(path: Path, run: RunConfig, resume: bool) -> Iterator[RunFolder]:
         raise UserError(f"{path} is a file; name a folder for the run")
     if resume and not (path / CONFIG).is_file():
         raise UserError(f"{path} holds no run to resume (no {CONFIG}); leave out --resume to start one")
+    made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -170,4 +171,9 @@ def claim_run(path: Path, run: RunConfig, resume: bool) -> Iterator[RunFolder]:
         recover(path / _CHECKPOINTS)
         if resume:
             check_same(RunConfig.from_dict(read_file(path / CONFIG), str(path / CONFIG)), run, path)
-        yield RunFolder(path)
+        try:
+            yield RunFolder(path)
+        finally:
+            if made and [p.name for p in path.iterdir()] == [_LOCK]:  # refused before anything was written
+                (path / _LOCK).unlink()
+                path.rmdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import photos, toy
+from cli_helpers import photos, toy
 from PIL import Image
 
 import patchword

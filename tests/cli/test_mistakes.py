@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import Called, photos, toy
+from cli_helpers import Called, photos, toy
 
 
 def refused(done: Called, *said: str) -> None:
@@ -170,3 +170,27 @@ def test_a_full_disk_at_checkpoint_time_loses_nothing(call, tmp_path: Path, monk
 
 def test_a_picture_size_that_is_no_whole_number_of_patches(call) -> None:
     refused(call("show", "captioner-tiny", "data.image.height=60"), "data.image.height", "16 pixels")
+
+
+def test_a_folder_is_no_configuration(call, tmp_path: Path, trained: Path) -> None:
+    refused(call("train", trained, "--out", tmp_path / "x"), str(trained / "config.yaml"))
+    refused(call("train", trained.parent / "photos", "--out", tmp_path / "x"), "captioner-tiny", "data.source=")
+
+
+def test_words_that_are_no_arguments(call, trained: Path) -> None:
+    refused(call("show", "captioner-tiny", "--train.steps=5"), "Settings have no dashes: train.steps=VALUE")
+    refused(call("predict", trained, "new.jpg"), "new.jpg", "See: patchword predict --help")
+    refused(call("evaluate", trained, "--limit", "0"), "--limit")
+
+
+def test_words_that_the_model_does_not_have(call, trained: Path) -> None:
+    picture = trained.parent / "photos/0.jpg"
+    refused(call("predict", trained, "--image", picture, "--text", "a zebra red ☃"), "zebra, ☃")
+
+
+def test_a_refused_training_leaves_no_folder(call, tmp_path: Path) -> None:
+    data = f"data.source={photos(tmp_path / 'photos')}"
+    for words in (["train.best_metric=acuracy"], ["train.device=cuda:99"]):
+        done = call("train", "captioner-tiny", *toy(data, *words), "--out", tmp_path / "run")
+        refused(done, words[0].partition("=")[0])
+        assert not (tmp_path / "run").exists()

@@ -553,7 +553,9 @@ def test_a_table_that_is_not_alone(tmp_path: Path):
 
 def test_a_file_that_is_neither_table_nor_archive(tmp_path: Path):
     write(tmp_path, {"a.jpg": JPEG})
-    assert "not a tar or zip" in refusal(source=str(tmp_path / "a.jpg"))
+    assert "is a picture; name a folder" in refusal(source=str(tmp_path / "a.jpg"))
+    write(tmp_path, {"notes.md": b"# notes"})
+    assert "not a tar or zip that can be read, nor a table" in refusal(source=str(tmp_path / "notes.md"))
     settings = one_archive(".tar")(tmp_path / "x", random_content(2))
     assert "no such folder in" in refusal(**settings, images="photos")
     assert "should be inside" in refusal(**settings, images="../x")

@@ -51,6 +51,10 @@ def load_config(
     elif str(spec) in PRESETS:
         source = f"preset {spec}"
         config = preset(str(spec))
+    elif Path(spec).is_dir():
+        inside = Path(spec) / "config.yaml"
+        hint = f"that run's is {inside}" if inside.is_file() else f"data is named by data.source={spec}"
+        raise UserError(f"{spec} is a folder, not a preset ({', '.join(PRESETS)}) or a .yaml or .json file; {hint}")
     elif Path(spec).suffix in (".yaml", ".yml", ".json") or Path(spec).exists():
         source = str(spec)
         config = _from_data(read_file(spec), source)
