@@ -12,8 +12,9 @@ from annotated_types import Ge, Gt, Lt
 from patchword.config.core import Config
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem, unknown
+from patchword.config.fusion import FusionConfig
 from patchword.config.model import ImageTowerConfig, LanguageHeadConfig, ModelConfig, TextTowerConfig
-from patchword.config.parts import Count, Dropout, NonNegative, Positive, PositiveFloat, Share
+from patchword.config.numbers import Count, Dropout, NonNegative, Positive, PositiveFloat, Share
 
 # ------------------------------------------------------------------ decoding
 
@@ -211,6 +212,14 @@ class RunConfig(Config):
             yield Problem(
                 "model.trunk.attention.causal",
                 "captioning says one word after another: it needs a causal trunk",
+            )
+        fusion = self.model.fusion
+        if fusion is not None and not fusion.continues:
+            able = sorted(k for k, f in FusionConfig.kinds.items() if issubclass(f, FusionConfig) and f.continues)
+            yield Problem(
+                "model.fusion.kind",
+                f"captioning says one word after another: {fusion.kind} fusion gives no text to continue; "
+                f"kinds that do: {', '.join(able)}",
             )
 
     def _patch_problems(self, name: str, tower: ImageTowerConfig) -> Iterator[Problem]:
