@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchword.config.data import ImageConfig
+from patchword.config.data import AugmentConfig, ImageConfig
 from patchword.data.augment import alter, crop_box, draw
 from patchword.data.cache import open_cache
 from patchword.data.decode import REASONS, BadImage, decode
@@ -36,6 +36,7 @@ class ImagePipeline:
         self.seed = seed
         self._resize = RESIZES[config.resize](config)
         self._cache = open_cache(config.cache)
+        self._still = changes == AugmentConfig()
         self._zoom = math.sqrt(changes.ratio / changes.crop)
         self._settings = (_VERSION, config.height, config.width, config.resize, config.multiple, config.max_pixels)
 
@@ -50,7 +51,7 @@ class ImagePipeline:
         Raises:
             BadImage: the picture cannot be read.
         """
-        if augment is None:
+        if augment is None or self._still:
             return self._finished(picture, key)
         changes = draw(self.config.augment, self.seed, *augment)
         if self.config.augment.crop == 1:

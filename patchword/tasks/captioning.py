@@ -22,6 +22,7 @@ from patchword.config import (
 from patchword.data.base import Source, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
+from patchword.data.strings import Strings
 from patchword.data.text import Tokenizer
 from patchword.models.generate import Vocabulary, generate
 from patchword.models.model import Model
@@ -58,9 +59,13 @@ class CaptionExamples:
         self.pipeline = ImagePipeline(task.run.data.image, task.run.train.seed)
         self.pad_id = task.tokenizer.pad_id
         self.groups: list[tuple[int, list[list[int]]]] = []
+        names: list[str] = []
         for index in range(len(split)):
-            ids = sorted((task.caption_ids(c) for c in split.record(index).captions), key=len)
+            name, captions = split.record(index)
+            names.append(name)
+            ids = sorted(map(task.caption_ids, captions), key=len)
             self.groups += [(index, ids[i : i + together]) for i in range(0, len(ids), together)]
+        self.names = Strings(names)  # asked for with every picture: a source may have to make its captions first
         self.lengths = np.array([len(ids[-1]) * together for _, ids in self.groups], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -69,7 +74,7 @@ class CaptionExamples:
     def __getitem__(self, key: tuple[int, int]) -> Example | BadSample:
         """Example `key[1]` as epoch `key[0]` sees it."""
         index, captions = self.groups[key[1]]
-        name = self.split.record(index).id
+        name = self.names[index]
         try:
             pixels = self.pipeline(self.split.read(index), name, key if self.train else None)
         except BadImage as error:

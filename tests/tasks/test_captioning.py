@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -137,6 +138,22 @@ def test_a_picture_that_cannot_be_read_is_listed_and_left_out() -> None:
     out = task.loss(model, nothing)
     assert int(out.count) == 0
     assert out.total.item() == 0.0
+
+
+def test_captions_are_made_once_and_names_still_fit_their_pictures() -> None:
+    asked = Counter[int]()
+
+    class Asked(ToySplit):
+        def record(self, index: int) -> Record:
+            asked[index] += 1
+            return super().record(index)
+
+    task, _ = prepared(**{"data.batch.captions": 2})
+    split = Asked("train", 9, broken=None)
+    examples = each(task, split)
+    assert asked == Counter(range(9))
+    names = [f"train-{i}" for i in range(9) for _ in range(0, len(split.captions[i]), 2)]
+    assert [e.id for e in examples] == names
 
 
 def test_blank_pictures_are_all_the_same_to_the_model() -> None:

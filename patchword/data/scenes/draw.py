@@ -88,10 +88,11 @@ class Painter:
         canvas = self._rows @ _background_knots(scene.background) @ self._columns  # [3, height, width]
         for item in scene.objects:
             self._paint(canvas, item)
-        pixels = np.empty((self.height, self.width, 3), np.uint8)
         canvas *= 255
         canvas += 0.5
-        pixels[...] = canvas.transpose(1, 2, 0)  # palette and shade stay inside 0..1: nothing wraps
+        pixels = np.empty((self.height, self.width, 3), np.uint8)
+        for channel, plane in enumerate(canvas):  # all at once, NumPy would take them three values at a time
+            pixels[..., channel] = plane  # palette and shade stay inside 0..1: nothing wraps
         return pixels
 
     def _paint(self, canvas: Plane, item: SceneObject) -> None:
