@@ -25,27 +25,44 @@ class LayerCache(Protocol):
 
 
 class KeyValueCache:
-    """Keys and values of one layer, [B, G, S, E] each; `room`: S of a static cache, 0 for one that grows."""
+    """Keys and values of one layer, [S, B, G, E] each, with room for S tokens a row; what is not written yet is zero.
+
+    Places come first, so that those written are one piece of memory: rows are then chosen in one copy, into what the
+    rows before left. Written in place: decoding is for inference.
+    """
 
     def __init__(self, batch: int, num_kv_heads: int, room: int, head_dim: int, like: Tensor) -> None:
-        shape = (batch, num_kv_heads, room, head_dim)
+        shape = (room, batch, num_kv_heads, head_dim)
         self.k, self.v = like.new_zeros(shape), like.new_zeros(shape)
+        self.used = room
+        self._spare: Tensor | None = None
 
     def write(self, k: Tensor, v: Tensor, start: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Put new keys and values [B, G, T, E] at places `start` ...; returns all that can be looked at."""
+        """Put new keys and values [B, G, T, E] at places `start` ...; returns all that can be looked at.
+
+        A start that is a number tells a cache that grows: what was written can be looked at, not all its room.
+        """
+        k, v = k.permute(2, 0, 1, 3), v.permute(2, 0, 1, 3)
         if isinstance(start, int):
-            # copied at every step, but then in one piece: at the length of a caption both attention and the choice of
-            # beams gain more from that than the copies cost
-            self.k, self.v = torch.cat([self.k, k], 2), torch.cat([self.v, v], 2)
-            return self.k, self.v
-        places = start + torch.arange(k.shape[2], device=k.device)
-        self.k.index_copy_(2, places, k.to(self.k.dtype))
-        self.v.index_copy_(2, places, v.to(self.v.dtype))
-        return self.k, self.v
+            self.used = start + k.shape[0]
+            self.k[start : self.used], self.v[start : self.used] = k, v
+        else:
+            places = start + torch.arange(k.shape[0], device=k.device)
+            self.k.index_copy_(0, places, k.to(self.k.dtype))
+            self.v.index_copy_(0, places, v.to(self.v.dtype))
+        return self.k[: self.used].permute(1, 2, 0, 3), self.v[: self.used].permute(1, 2, 0, 3)
 
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch; int [new B]."""
-        self.k, self.v = self.k.index_select(0, rows), self.v.index_select(0, rows)
+        self.k, self.v = self._chosen(self.k, rows), self._chosen(self.v, rows)
+
+    def _chosen(self, held: Tensor, rows: Tensor) -> Tensor:
+        room = self._spare
+        if room is None or room.shape[1] != len(rows):
+            room = held.new_empty(held.shape[0], len(rows), *held.shape[2:])
+        torch.index_select(held[: self.used], 1, rows, out=room[: self.used])
+        self._spare = held
+        return room
 
 
 class MemoryCache:
@@ -90,7 +107,9 @@ class StackCache:
         self.length: int | Tensor = torch.zeros((), dtype=torch.long, device=device) if static else 0
         self._valid: Tensor | None = None
         self._order: Tensor | None = None
-        self._places: dict[str, Tensor] = {}
+        self._pos: Tensor | None = None
+        self._modality: Tensor | None = None
+        self._grid: Tensor | None = None
         if static:  # facts must have their final shape from the first step on
             self._valid = torch.zeros(batch, max_len, dtype=torch.bool, device=device)
             self._order = torch.arange(max_len, device=device).expand(batch, -1).clone()
@@ -110,14 +129,17 @@ class StackCache:
         pos = info.pos if info.pos is not None else self._positions(info.valid, places)
         self._remember(info, batch, places)
         if self.keeps_places:
-            self._remember_places(info._replace(pos=pos), batch, places)
+            self._pos = self._kept(self._pos, pos, batch, places)
+            self._modality = self._kept(self._modality, info.modality, batch, places)
+            self._grid = self._kept(self._grid, info.grid, batch, places)
         self.length = start + num_tokens
         end = self.max_len if self.static else self.length
         assert isinstance(end, int)
         valid = None if self._valid is None else self._valid[:, :end]
         order = None if self._order is None else self._order[:, :end]
         own_order = info.order if info.order is not None or order is None else places[None]
-        keys = SequenceInfo(valid, order=order, **{name: fact[:, :end] for name, fact in self._places.items()})
+        stand, kinds, grid = (None if f is None else f[:, :end] for f in (self._pos, self._modality, self._grid))
+        keys = SequenceInfo(valid, stand, order, modality=kinds, grid=grid)
         return Extended(info._replace(pos=pos, order=own_order), keys, start, end)
 
     def _positions(self, valid: Tensor | None, places: Tensor) -> Tensor:
@@ -142,16 +164,16 @@ class StackCache:
             order = info.order if info.order is not None else places[None]
             self._order.index_copy_(1, places, order.expand(self._order.shape[0], -1))
 
-    def _remember_places(self, info: SequenceInfo, batch: int, places: Tensor) -> None:
-        """Where keys stand, for positions that compare a query's place with each key's."""
-        for name in ("pos", "modality", "grid"):
-            fact: Tensor | None = getattr(info, name)
-            if fact is None:
-                continue
-            if name not in self._places:
-                shape = (batch, self.max_len, *fact.shape[2:])
-                self._places[name] = torch.zeros(shape, dtype=torch.long, device=places.device)
-            self._places[name].index_copy_(1, places, fact.expand(batch, *fact.shape[1:]).long())
+    def _kept(self, held: Tensor | None, fact: Tensor | None, batch: int, places: Tensor) -> Tensor | None:
+        """Where keys stand, for positions that compare it with the query's place: one row while all rows are alike."""
+        if fact is None:
+            return held
+        rows = batch if self.static or fact.shape[0] > 1 else 1
+        if held is None:
+            held = torch.zeros((rows, self.max_len, *fact.shape[2:]), dtype=torch.long, device=places.device)
+        elif held.shape[0] < rows:
+            held = held.repeat(rows, *[1] * (held.ndim - 1))
+        return held.index_copy_(1, places, fact.expand(held.shape[0], *fact.shape[1:]).long())
 
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch, in all layers; int [new B]."""
@@ -161,7 +183,10 @@ class StackCache:
             self._valid = self._valid.index_select(0, rows)
         if self._order is not None:
             self._order = self._order.index_select(0, rows)
-        self._places = {name: fact.index_select(0, rows) for name, fact in self._places.items()}
+        self._pos, self._modality, self._grid = (
+            fact if fact is None or (len(fact) == 1 and not self.static) else fact.index_select(0, rows)
+            for fact in (self._pos, self._modality, self._grid)
+        )
 
 
 class Extended:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from patchword.cache import LayerCache, MemoryCache
 from patchword.config import AttentionConfig
-from patchword.nn.positions import Bias, Rotation
+from patchword.nn.positions import Bias, Turn
 from patchword.sequence import Mask
 
 
@@ -18,7 +18,7 @@ class View(NamedTuple):
 
     mask: Mask
     """Who may see whom."""
-    rotation: Rotation | None = None
+    rotation: Turn | None = None
     """How queries and keys are turned."""
     bias: Bias | None = None
     """What is added to scores."""

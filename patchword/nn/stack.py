@@ -28,7 +28,7 @@ class Stack(nn.Module):
         super().__init__()
         self.config = config
         own = config.attention
-        heads = Heads(own.num_heads, own.width(config.dim)) if own is not None else Heads(1, config.dim)
+        heads = Heads(own.num_heads, own.width(config.dim), own.causal) if own is not None else Heads(1, config.dim)
         self.position = config.position.build(places, config.dim, heads)
         self.axes = places.axes
         self.blocks = nn.ModuleList(Block(config, i, memory_dim) for i in range(config.depth))

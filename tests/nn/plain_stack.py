@@ -44,6 +44,40 @@ class Facts(NamedTuple):
     pos: Array | None = None
     order: Array | None = None
     segment: Array | None = None
+    modality: Array | None = None
+    grid: Array | None = None
+
+
+class Area(NamedTuple):
+    """Where tokens of one kind can stand."""
+
+    columns: int = 0
+    """Columns of a table for pictures; 0: a line."""
+    special: bool = False
+    """Whether there is a place -1."""
+
+
+class Stand(NamedTuple):
+    """A token's place, and whose settings and weights say what it means."""
+
+    config: Any
+    weights: str
+    place: Array
+    area: Area
+
+
+def stand(config: Any, own: Facts, b: int, t: int, areas: dict[str, Area]) -> Stand:
+    """Where token t of row b stands; rows of facts may be shared by the batch."""
+
+    def of(fact: Array | None) -> Any:
+        assert fact is not None
+        return fact[b if len(fact) > 1 else 0, t]
+
+    if config.kind != "per_modality":
+        return Stand(config, "position", np.atleast_1d(of(own.pos)), areas[""])
+    tower = list(areas)[of(own.modality)]
+    place = of(own.grid if areas[tower].columns else own.pos)
+    return Stand(config.of[tower], f"position.of.{tower}", np.atleast_1d(place), areas[tower])
 
 
 def linear(w: dict[str, Array], name: str, x: Array) -> Array:
@@ -60,23 +94,86 @@ def norm(w: dict[str, Array], name: str, config: Any, x: Array) -> Array:
             v = v + w[f"{name}.bias"] if f"{name}.bias" in w else v
         elif config.kind == "rmsnorm":
             v = v / math.sqrt((v**2).mean() + config.eps) * w[f"{name}.weight"]
-        else:
+        elif config.kind == "scalenorm":
             v = w[f"{name}.gain"] * v / (math.sqrt((v**2).sum()) + config.eps)
         out[place] = v
     return out
 
 
-def turn(vector: Array, place: Array, theta: float) -> Array:
-    """Rotary: pair i of an axis is turned by place * theta ** (-2i / width); a pair is (x_i, x_{i + E/2})."""
-    half = len(vector) // 2
+def turns(width: int, config: Any) -> tuple[list[float], float]:
+    """How far each of width / 2 waves of a rotary axis turns a step, and the factor on what is turned."""
+    scaling, theta, gain = config.scaling, config.theta, 1.0
+    kind = None if scaling is None else scaling.kind
+    if kind == "ntk" and width > 2:
+        theta *= scaling.factor ** (width / (width - 2))
+    waves = [theta ** (-2 * i / width) for i in range(width // 2)]
+    if kind == "linear":
+        waves = [wave / scaling.factor for wave in waves]
+    if kind == "yarn":
+
+        def number(rounds: float) -> float:
+            return width * math.log(scaling.trained_len / (rounds * 2 * math.pi)) / (2 * math.log(theta))
+
+        low, high = math.floor(number(scaling.beta_fast)), math.ceil(number(scaling.beta_slow))
+        low, high = max(low, 0), min(high, width - 1)
+        for i, wave in enumerate(waves):
+            slow = min(max((i - low) / (high - low), 0), 1) if high > low else float(i > high)
+            waves[i] = (1 - slow) * wave + slow * wave / scaling.factor
+        gain = 0.1 * math.log(scaling.factor) + 1
+    return waves, gain
+
+
+def turn(vector: Array, place: Array, config: Any) -> Array:
+    """Rotary: pair i of an axis is turned by place * its wave; a pair is (x_i, x_{i + R/2}), R the width turned."""
+    half = int(len(vector) * config.share) // 2
     out, each = vector.copy(), half // len(place)
+    waves, gain = turns(2 * each, config)
     for axis, p in enumerate(place):
         for i in range(each):
-            angle = p * theta ** (-2 * i / (2 * each))
+            angle = p * waves[i]
             a, b = axis * each + i, axis * each + i + half
-            out[a] = vector[a] * math.cos(angle) - vector[b] * math.sin(angle)
-            out[b] = vector[b] * math.cos(angle) + vector[a] * math.sin(angle)
+            out[a] = gain * (vector[a] * math.cos(angle) - vector[b] * math.sin(angle))
+            out[b] = gain * (vector[b] * math.cos(angle) + vector[a] * math.sin(angle))
     return out
+
+
+def bucket(apart: int, two_sided: bool, num_buckets: int, max_distance: int) -> int:
+    """T5's bucket of key's place - query's place."""
+    if two_sided:
+        return (num_buckets // 2 if apart > 0 else 0) + bucket(-abs(apart), False, num_buckets // 2, max_distance)
+    distance, exact = max(-apart, 0), num_buckets // 2
+    if distance < exact:
+        return distance
+    grown = math.log(distance / exact) / math.log(max_distance / exact) * (num_buckets - exact)
+    return min(exact + int(grown + 1e-9), num_buckets - 1)
+
+
+def slope(head: int, heads: int) -> float:
+    """ALiBi's slope of a head."""
+    power = 1
+    while 2 * power <= heads:
+        power *= 2
+    return 2 ** (-8 * (head + 1) / power) if head < power else 2 ** (-8 * (2 * (head - power) + 1) / (2 * power))
+
+
+def term(w: dict[str, Array], query: Stand, key: Stand, causal: bool, q: Array, head: int, heads: int) -> float:
+    """What positions add to the score of a (scaled) query and a key."""
+    if query.weights != key.weights:
+        return 0.0
+    config, total = query.config, 0.0
+    for axis, (i, j) in enumerate(zip(query.place, key.place, strict=True)):
+        apart = int(j - i)
+        if config.kind == "alibi":
+            total -= slope(head, heads) * abs(apart)
+        elif config.kind == "relative_bias":
+            two_sided = not causal or len(query.place) > 1
+            row = bucket(apart, two_sided, config.num_buckets, config.max_distance) + axis * config.num_buckets
+            total += w[f"{query.weights}.table.weight"][row, head]
+        elif config.kind == "relative_key":
+            reach = config.max_distance
+            row = max(-reach, min(apart, reach)) + reach + axis * (2 * reach + 1)
+            total += float(q @ w[f"{query.weights}.keys.weight"][row])
+    return total
 
 
 def wave(place: Array, dim: int, theta: float) -> Array:
@@ -88,17 +185,15 @@ def wave(place: Array, dim: int, theta: float) -> Array:
     return np.array(out)
 
 
-def add_places(w: dict[str, Array], config: Any, x: Array, pos: Array, columns: int, special: bool) -> Array:
-    kind, out = config.position.kind, x.copy()
-    for b, t in np.ndindex(x.shape[:2]):
-        place = np.atleast_1d(pos[b, t])
-        if kind == "sinusoidal":
-            out[b, t] += wave(place, x.shape[2], config.position.theta)
-        elif kind == "learned":
-            row = place[0] if len(place) == 1 else place[0] * columns + place[1]
-            row = 0 if special and place[0] == -1 else row + special
-            out[b, t] += w["position.table.weight"][row]
-    return out
+def add_place(w: dict[str, Array], at: Stand, x: Array) -> Array:
+    """The vector of a token with what its place adds to it."""
+    if at.config.kind == "sinusoidal":
+        return x + wave(at.place, len(x), at.config.theta)
+    if at.config.kind == "learned":
+        row = at.place[0] if len(at.place) == 1 else at.place[0] * at.area.columns + at.place[1]
+        row = 0 if at.area.special and at.place[0] == -1 else row + at.area.special
+        return x + w[f"{at.weights}.table.weight"][row]
+    return x
 
 
 def may_see(config: Any, own: Facts, t: int, s: int, b: int) -> bool:
@@ -121,8 +216,9 @@ def attention(
     x: Array,
     source: Array,
     sees: Callable[[int, int, int], bool],
-    rotary: tuple[Array, float] | None,
+    at: Callable[[int, int], Stand] | None,
 ) -> Array:
+    """`at`: where each token stands; None: places say nothing."""
     heads, groups = config.num_heads, config.num_kv_heads or config.num_heads
     batch, length = x.shape[:2]
     width = w[f"{name}.q_proj.weight"].shape[0] // heads
@@ -131,27 +227,39 @@ def attention(
     v = linear(w, f"{name}.v_proj", source).reshape(batch, source.shape[1], groups, width)
     if config.qk_norm is not None:
         q, k = norm(w, f"{name}.q_norm", config.qk_norm, q), norm(w, f"{name}.k_norm", config.qk_norm, k)
-    if rotary is not None:
-        pos, theta = rotary
+    if at is not None:
         for part in (q, k):
             for b, t, h in np.ndindex(part.shape[:3]):
-                part[b, t, h] = turn(part[b, t, h], np.atleast_1d(pos[b, t]), theta)
+                own = at(b, t)
+                if own.config.kind == "rotary":
+                    part[b, t, h] = turn(part[b, t, h], own.place, own.config)
     scale = config.scale or 1 / math.sqrt(width)
+
+    def score(b: int, t: int, s: int, h: int) -> float:
+        found = scale * float(q[b, t, h] @ k[b, s, h // (heads // groups)])
+        if at is None:
+            return found
+        return found + term(w, at(b, t), at(b, s), config.causal, scale * q[b, t, h], h, heads)
+
     out = np.zeros((batch, length, heads, width))
     for b, t, h in np.ndindex(out.shape[:3]):
         group = h // (heads // groups)
         seen = [s for s in range(source.shape[1]) if sees(b, t, s)]
-        scores = [scale * float(q[b, t, h] @ k[b, s, group]) for s in seen]
+        scores = [score(b, t, s, h) for s in seen]
         chances = [math.exp(score - max(scores)) for score in scores]
         for s, chance in zip(seen, chances, strict=True):
             out[b, t, h] += chance / sum(chances) * v[b, s, group]
-    return linear(w, f"{name}.out_proj", out.reshape(batch, length, heads * width))
+    gathered = out.reshape(batch, length, heads * width)
+    if config.gate:
+        gathered = gathered * np.vectorize(sigmoid)(linear(w, f"{name}.gate_proj", x))
+    return linear(w, f"{name}.out_proj", gathered)
 
 
 def feed_forward(w: dict[str, Array], name: str, config: Any, x: Array) -> Array:
-    function = np.vectorize(FUNCTIONS[getattr(config, "activation", "silu")], otypes=[float])
+    fixed = {"geglu": "gelu", "swiglu": "silu", "relu2": "relu2"}
+    function = np.vectorize(FUNCTIONS[fixed.get(config.kind) or config.activation], otypes=[float])
     up = linear(w, f"{name}.up_proj", x)
-    if config.kind == "standard":
+    if config.kind in ("standard", "relu2"):
         inner = function(up)
     else:
         inner = function(linear(w, f"{name}.gate_proj", x)) * up
@@ -165,25 +273,31 @@ def stack(
     own: Facts,
     memory: Array | None = None,
     memory_valid: Array | None = None,
-    columns: int = 0,
-    special: bool = False,
+    areas: dict[str, Area] | None = None,
 ) -> Array:
-    """The whole stack; `pos` must be given, [B, T] or [B, T, 2]."""
-    assert own.pos is not None
-    x = add_places(w, config, x, own.pos, columns, special)
-    rotary = (own.pos, config.position.theta) if config.position.kind == "rotary" else None
+    """The whole stack; `pos` must be given, [B, T] or [B, T, 2]; `areas` of each modality, in order, or of ""."""
+    x, grounds = x.copy(), areas or {"": Area()}
+
+    def at(b: int, t: int) -> Stand:
+        return stand(config.position, own, b, t, grounds)
+
+    for b, t in np.ndindex(x.shape[:2]):
+        x[b, t] = add_place(w, at(b, t), x[b, t])
 
     def residual(name: str, x: Array, step: Callable[[Array], Array]) -> Array:
         gain = w.get(f"{name}.gain", np.ones(()))
         if config.residual.placement == "pre":
             return x + gain * step(norm(w, f"{name}.norm", config.norm, x))
+        if config.residual.placement == "sandwich":
+            inner = step(norm(w, f"{name}.norm", config.norm, x))
+            return x + gain * norm(w, f"{name}.out_norm", config.norm, inner)
         return norm(w, f"{name}.norm", config.norm, x + gain * step(x))
 
     def look(name: str, y: Array) -> Array:
         def sees(b: int, t: int, s: int) -> bool:
             return may_see(config.attention, own, t, s, b)
 
-        return attention(w, name, config.attention, y, y, sees, rotary)
+        return attention(w, name, config.attention, y, y, sees, at)
 
     def look_beside(name: str, y: Array) -> Array:
         def sees(b: int, t: int, s: int) -> bool:

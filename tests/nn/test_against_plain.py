@@ -23,7 +23,7 @@ def compare(subject: Subject, info: SequenceInfo, memory: Tokens | None) -> None
     got = subject.run(x, info, memory)
     valid = torch.ones(batch, length, dtype=torch.bool) if info.valid is None else info.valid
     pos = info.pos if info.pos is not None else positions_of(valid)
-    facts = plain_stack.Facts(*(None if fact is None else fact.numpy() for fact in info._replace(pos=pos)[:4]))
+    facts = plain_stack.Facts(*(None if fact is None else fact.numpy() for fact in info._replace(pos=pos)))
     want = plain_stack.stack(
         {name: weight.numpy() for name, weight in subject.stack.state_dict().items()},
         subject.config,
@@ -31,8 +31,7 @@ def compare(subject: Subject, info: SequenceInfo, memory: Tokens | None) -> None
         facts,
         None if memory is None else memory.x.numpy(),
         None if memory is None or memory.info.valid is None else memory.info.valid.numpy(),
-        columns=4 if subject.case.grid else 0,
-        special=subject.case.grid,
+        {"": plain_stack.Area(4, True) if subject.case.grid else plain_stack.Area()},
     )
     real = valid.numpy()  # what is not real may give anything
     np.testing.assert_allclose(got.numpy()[real], want[real], atol=1e-10, rtol=1e-10)
