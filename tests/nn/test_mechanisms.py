@@ -21,6 +21,7 @@ from patchword.config import (
 from patchword.config.numbers import Positive
 from patchword.nn import Stack
 from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.positions import Bias
 from patchword.sequence import Mask, SequenceInfo, Tokens
 from patchword.testing import Case, Subject, check_mechanism, check_refusals
 
@@ -32,6 +33,12 @@ def _kinds() -> Iterator[None]:
     yield
     for kind in ("test_topk", "test_mean"):
         AttentionConfig.kinds.pop(kind, None)
+
+
+def able(*wants: str) -> str:
+    """The kinds that can do all of this, as a message names them."""
+    kinds = {kind: c for kind, c in AttentionConfig.kinds.items() if issubclass(c, AttentionConfig)}
+    return ", ".join(sorted(kind for kind, c in kinds.items() if c.can.issuperset(wants)))
 
 
 class TopKConfig(AttentionConfig, kind="test_topk"):
@@ -47,7 +54,9 @@ class TopKConfig(AttentionConfig, kind="test_topk"):
 class TopK(Mechanism):
     """In plain tensor operations, with the library's cache."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
         """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]."""
         if cache is not None:
             assert isinstance(cache, KeyValueCache)
@@ -71,7 +80,9 @@ class MeanConfig(AttentionConfig, kind="test_mean"):
 class Mean(Mechanism):
     """The mean of the real values."""
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
         """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]."""
         v = v.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
         valid = mask.keys.valid
@@ -121,11 +132,12 @@ def test_topk_of_all_keys_is_softmax() -> None:
 @pytest.mark.parametrize("what", ["causal", "window", "dropout"])
 def test_policy_is_refused_when_the_configuration_is_read(what: str) -> None:
     value = {"causal": True, "window": 3, "dropout": 0.1}[what]
-    able = "softmax" if what == "dropout" else "softmax, test_topk"
+    assert ("test_topk" in able(what)) == (what != "dropout")
+    assert "softmax" in able(what)
     with pytest.raises(ConfigError) as caught:
         StackConfig.from_dict({"attention": {"kind": "test_mean", what: value}})
     assert [tuple(p) for p in caught.value.problems] == [
-        ("attention.kind", f"test_mean attention cannot do: {what}; kinds that can: {able}")
+        ("attention.kind", f"test_mean attention cannot do: {what}; kinds that can: {able(what)}")
     ]
 
 
@@ -137,20 +149,21 @@ def test_cross_is_refused_when_the_configuration_is_read() -> None:
         "trunk": {"dim": 16, "cross_attention": {"kind": "test_mean"}},
         "heads": {},
     }
-    message = "test_mean attention cannot do: cross; kinds that can: softmax, test_topk"
+    message = f"test_mean attention cannot do: cross; kinds that can: {able('cross')}"
     with pytest.raises(ConfigError, match=message) as caught:
         ModelConfig.from_dict(data)
     assert caught.value.problems[0].path == "trunk.cross_attention.kind"
 
 
 def test_several_refusals_are_one_message() -> None:
-    with pytest.raises(ConfigError, match="cannot do: causal, dropout, window; kinds that can: softmax"):
+    with pytest.raises(ConfigError, match="cannot do: causal, dropout, window; kinds that can: ") as caught:
         MeanConfig(causal=True, window=4, dropout=0.5)
+    assert str(caught.value).endswith(f": {able('causal', 'dropout', 'window')}")
 
 
 def test_steps_are_refused_before_any_is_taken() -> None:
     poor = Stack(StackConfig(dim=16, attention=MeanConfig()))
-    with pytest.raises(UserError, match="test_mean attention cannot do: cache; kinds that can: softmax, test_topk"):
+    with pytest.raises(UserError, match=f"test_mean attention cannot do: cache; kinds that can: {able('cache')}"):
         poor.new_cache(2, 4, torch.zeros(()))
     blind = Stack(StackConfig(dim=16, attention=SoftmaxAttentionConfig()))
     with pytest.raises(UserError, match=r"only a causal stack can decode step by step: set attention\.causal"):

@@ -1,7 +1,21 @@
 """Attention mechanisms, one file each."""
 
 from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.mechanisms.block_pattern import BlockPattern
+from patchword.nn.mechanisms.linear import LinearAttention
 from patchword.nn.mechanisms.linformer import LinformerAttention
+from patchword.nn.mechanisms.performer import PerformerAttention
 from patchword.nn.mechanisms.softmax import SoftmaxAttention
+from patchword.nn.mechanisms.sparse import SparseAttention
+from patchword.nn.mechanisms.topk import TopKAttention
 
-__all__ = ["LinformerAttention", "Mechanism", "SoftmaxAttention"]
+__all__ = [
+    "BlockPattern",
+    "LinearAttention",
+    "LinformerAttention",
+    "Mechanism",
+    "PerformerAttention",
+    "SoftmaxAttention",
+    "SparseAttention",
+    "TopKAttention",
+]

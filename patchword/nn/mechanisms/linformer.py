@@ -47,7 +47,7 @@ class LinformerAttention(Mechanism):
 
     def share(self, first: Mechanism) -> None:
         """Use the first layer's map where all layers have one; only the first speaks of the cost."""
-        assert isinstance(first, LinformerAttention)
+        assert isinstance(first, type(self))
         self.warns = False
         if self.shared:
             self.k_map, self.v_map = first.k_map, first.v_map
