@@ -10,6 +10,7 @@ import torch
 
 from patchword.config import (
     AttentionConfig,
+    ConfigError,
     LearnedPositionConfig,
     NoPositionConfig,
     PositionConfig,
@@ -118,16 +119,25 @@ def cases(config: AttentionConfig, dtype: torch.dtype = torch.float64) -> Iterat
     Every position with every role, on a line and on a grid; groups and windows take turns.
     """
     can = config.can
+    choices = [groups if _accepts(config, groups) else 2 for groups in (None, 2, 1)]
     positions = [(position, grid) for position, grid in POSITIONS if set(position.needs) <= can]
     causals, crosses = ((False, True) if what in can else (False,) for what in ("causal", "cross"))
     for i, ((position, grid), causal, cross) in enumerate(itertools.product(positions, causals, crosses)):
-        groups, window = (None, 2, 1)[i % 3], 3 if "window" in can and i // 3 % 2 else None
+        groups, window = choices[i % 3], 3 if "window" in can and i // 3 % 2 else None
         own = config.replace(num_heads=4, num_kv_heads=groups, causal=causal, window=window)
         other = config.replace(num_heads=4, num_kv_heads=groups) if cross else None
         stack = StackConfig(dim=16, depth=2, position=position, attention=own, cross_attention=other)
         asked = {"grid": grid, f"groups {groups}": groups, "causal": causal, f"window {window}": window, "cross": cross}
         words = [config.kind, position.kind, *(word for word, on in asked.items() if on)]
         yield Case(stack, grid, dtype, name=" ".join(words))
+
+
+def _accepts(config: AttentionConfig, num_kv_heads: int | None) -> bool:
+    try:
+        config.replace(num_heads=4, num_kv_heads=num_kv_heads)
+    except ConfigError:
+        return False
+    return True
 
 
 def check_refusals(config: AttentionConfig) -> list[str]:
