@@ -32,4 +32,4 @@ def command(
     for name, value in evaluation.metrics.items():
         typer.echo(f"  {name:<{width}}  {value:.4f}")
     for bad in evaluation.bad:
-        typer.echo(f"left out: {bad.id}: {bad.message}", err=True)
+        typer.echo(f"left out: {bad.id}: {bad.reason}: {bad.message}", err=True)
