@@ -38,23 +38,26 @@ from patchword.config.data import (
 )
 from patchword.config.errors import ConfigError, Problem, RunError, UserError, nearest, unknown
 from patchword.config.files import parse_yaml, read_file
-from patchword.config.listing import to_json, to_yaml
-from patchword.config.model import (
+from patchword.config.fusion import (
     AttentionPoolConfig,
     CrossFusionConfig,
-    EmbeddingHeadConfig,
     FirstPoolConfig,
     FusionConfig,
-    HeadConfig,
-    ImageTowerConfig,
     JointFusionConfig,
-    LabelHeadConfig,
-    LanguageHeadConfig,
     LastPoolConfig,
     MeanPoolConfig,
-    ModelConfig,
     PoolConfig,
     PrefixFusionConfig,
+    ReaderFusionConfig,
+)
+from patchword.config.listing import to_json, to_yaml
+from patchword.config.model import (
+    EmbeddingHeadConfig,
+    HeadConfig,
+    ImageTowerConfig,
+    LabelHeadConfig,
+    LanguageHeadConfig,
+    ModelConfig,
     TextTowerConfig,
     TowerConfig,
 )
@@ -176,6 +179,7 @@ __all__ = [
     "ProjectionConfig",
     "RMSNormConfig",
     "ReLU2Config",
+    "ReaderFusionConfig",
     "ReformerAttentionConfig",
     "RelativeBiasPositionConfig",
     "RelativeKeyPositionConfig",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Gt
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
+from patchword.config.fusion import AttentionPoolConfig, FusionConfig, MeanPoolConfig, PoolConfig, ReaderFusionConfig
 from patchword.config.names import name_problems
 from patchword.config.numbers import Dropout, Positive, PositiveFloat
 from patchword.config.parts import InitConfig, NormalInitConfig
@@ -83,54 +84,7 @@ class ImageTowerConfig(TowerConfig, kind="image"):
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
 
 
-# ------------------------------------------------------------------ fusion
-
-
-class FusionConfig(Config, family="fusion"):
-    """How the towers' tokens meet."""
-
-    reader: str = "text"
-    """The tower whose tokens the trunk continues; the others are what it reads."""
-    projector: Literal["linear", "mlp"] | None = None
-    """Map from each other tower's width to the trunk's; null: linear where the widths differ, else nothing."""
-
-
-class CrossFusionConfig(FusionConfig, kind="cross"):
-    """The trunk reads the other towers as a memory, through its cross-attention."""
-
-
-class PrefixFusionConfig(FusionConfig, kind="prefix"):
-    """The other towers' tokens stand before the reader's and see one another, also in a causal trunk."""
-
-
-class JointFusionConfig(FusionConfig, kind="joint"):
-    """All tokens in one sequence, the reader's last; in a causal trunk each sees only what stands before it."""
-
-
-# ------------------------------------------------------------------ pooling and heads
-
-
-class PoolConfig(Config, family="pooling"):
-    """How a sequence becomes one vector."""
-
-
-class MeanPoolConfig(PoolConfig, kind="mean"):
-    """The mean over the real tokens."""
-
-
-class FirstPoolConfig(PoolConfig, kind="first"):
-    """The first real token (a cls token, where there is one)."""
-
-
-class LastPoolConfig(PoolConfig, kind="last"):
-    """The last real token."""
-
-
-class AttentionPoolConfig(PoolConfig, kind="attention"):
-    """A learned query looks at the tokens (Lee et al. 2019)."""
-
-    num_heads: Positive = 4
-    """Heads of that attention."""
+# ------------------------------------------------------------------ heads
 
 
 class HeadConfig(Config, family="head"):
@@ -203,28 +157,47 @@ class ModelConfig(Config):
         yield from name_problems("towers", self.towers)
         yield from name_problems("heads", self.heads)
         yield from self._fusion_problems()
+        for name, tower in self.towers.items():
+            for path, _ in tower.modalities():
+                yield Problem(
+                    f"towers.{name}.{path}", "a tower has one modality: only a trunk can have parts for several"
+                )
         for name, head in self.heads.items():
             yield from self._head_problems(name, head)
 
     def _fusion_problems(self) -> Iterator[Problem]:
         fusion, trunk = self.fusion, self.trunk
-        if fusion is not None and fusion.reader not in self.towers:
+        if isinstance(fusion, ReaderFusionConfig) and fusion.reader not in self.towers:
             yield Problem("fusion.reader", unknown("tower", fusion.reader, self.towers))
             return
         if trunk is not None and fusion is None:
             yield Problem("trunk", f"has nothing to read: choose a fusion ({', '.join(sorted(FusionConfig.kinds))})")
         looks = trunk is not None and trunk.cross_attention is not None
-        if isinstance(fusion, CrossFusionConfig) and not looks:
+        if fusion is not None and fusion.gives_memory and not looks:
             yield Problem(
                 "trunk.cross_attention",
-                "is needed by cross fusion: the trunk has no way to look at the other towers",
+                f"is needed by {fusion.kind} fusion: the trunk has no way to look at the other towers",
             )
-        if looks and fusion is not None and not isinstance(fusion, CrossFusionConfig):
+        if looks and fusion is not None and not fusion.gives_memory:
             yield Problem(
                 "trunk.cross_attention",
                 f"has nothing to look at: {fusion.kind} fusion gives no memory (cross fusion does)",
             )
-        if fusion is not None and trunk is not None and self.towers[fusion.reader].dim != trunk.dim:
+        if fusion is not None and trunk is not None:
+            yield from self._trunk_problems(fusion, trunk)
+
+    def _trunk_problems(self, fusion: FusionConfig, trunk: StackConfig) -> Iterator[Problem]:
+        if not fusion.continues and trunk.attention is not None and trunk.attention.causal:
+            yield Problem(
+                "trunk.attention.causal",
+                f"after {fusion.kind} fusion every token has met all others already: a causal trunk hides nothing",
+            )
+        for path, names in trunk.modalities():
+            if not fusion.joins:
+                yield Problem(f"trunk.{path}", f"{fusion.kind} fusion gives no sequence of several modalities")
+            elif list(names) != list(self.towers):
+                yield Problem(f"trunk.{path}", f"should name the towers in their order, {', '.join(self.towers)}")
+        if isinstance(fusion, ReaderFusionConfig) and self.towers[fusion.reader].dim != trunk.dim:
             yield Problem(
                 "trunk.dim",
                 f"{trunk.dim} differs from that of the tower it continues "

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from patchword.config.attention import AttentionConfig, SoftmaxAttentionConfig
+from patchword.config.attention import AttentionConfig, PerModalityProjectionConfig, SoftmaxAttentionConfig
 from patchword.config.core import Config
 from patchword.config.errors import Problem
 from patchword.config.numbers import Count, Dropout, Positive, PositiveFloat
-from patchword.config.parts import FeedForwardConfig, LayerNormConfig, NormConfig, StandardFeedForwardConfig
-from patchword.config.positions import NoPositionConfig, PositionConfig, RotaryPositionConfig
+from patchword.config.parts import (
+    FeedForwardConfig,
+    LayerNormConfig,
+    NormConfig,
+    PerModalityFeedForwardConfig,
+    StandardFeedForwardConfig,
+)
+from patchword.config.positions import NoPositionConfig, PerModalityPositionConfig, PositionConfig
 
 
 class ResidualConfig(Config):
@@ -58,14 +64,26 @@ class StackConfig(Config):
         if self.attention is not None and self.depth:
             for refusal in self.attention.refusals(set(self.position.needs)):
                 yield Problem("position.kind", refusal)
-            yield from self._odd_rotary()
+            for refusal in self.position.refusals(self.attention.width(self.dim)):
+                yield Problem("position.kind", refusal)
+        elif self.position.of_attention:
+            lack = "depth is 0" if self.attention is not None else "attention is null"
+            yield Problem("position.kind", f"{self.position.kind} positions act on attention alone, but {lack}")
         if self.cross_attention is not None:
             for refusal in self.cross_attention.refusals({"cross"}):
                 yield Problem("cross_attention.kind", refusal)
+            if isinstance(self.cross_attention.projection, PerModalityProjectionConfig):
+                yield Problem(
+                    "cross_attention.projection", "per_modality is for tokens that look at their own sequence"
+                )
             if self.cross_attention.causal or self.cross_attention.window is not None:
                 yield Problem("cross_attention", "causal and window have no meaning between two sequences")
 
-    def _odd_rotary(self) -> Iterator[Problem]:
-        assert self.attention is not None
-        if isinstance(self.position, RotaryPositionConfig) and self.attention.width(self.dim) % 2:
-            yield Problem("position.kind", f"rotary turns pairs: head_dim {self.attention.width(self.dim)} is odd")
+    def modalities(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Where these settings have parts for several modalities, and their names in order."""
+        if isinstance(self.position, PerModalityPositionConfig):
+            yield "position.of", tuple(self.position.of)
+        if self.attention is not None and isinstance(self.attention.projection, PerModalityProjectionConfig):
+            yield "attention.projection.names", self.attention.projection.names
+        if isinstance(self.ffn, PerModalityFeedForwardConfig):
+            yield "ffn.of", tuple(self.ffn.of)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from patchword.models.model import Model
 from patchword.nn import Attention, Block
+from patchword.nn.fusion import ReaderFusion
 from patchword.sequence import Tokens
 
 
@@ -25,7 +26,7 @@ def picture_attention(model: Model, inputs: Mapping[str, Any], image: str) -> Te
     Returns:
         float [B, T, rows, columns]; over a picture they add up to at most 1.
     """
-    assert model.fusion is not None
+    assert isinstance(model.fusion, ReaderFusion)
     assert model.trunk is not None
     cross = model.trunk.config.cross_attention is not None
     seen: list[tuple[Attention, tuple[Any, ...]]] = []
@@ -44,7 +45,7 @@ def picture_attention(model: Model, inputs: Mapping[str, Any], image: str) -> Te
     weights = torch.stack([layer.weights(args[0], args[1]).mean(1) for layer, args in seen]).mean(0)  # [B, T, S]
     length = out.towers[model.fusion.reader].x.shape[1]
     start = 0
-    for name in model.fusion.others:
+    for name in model.fusion.mapped:
         if name == image:
             break
         start += out.towers[name].x.shape[1]

@@ -13,7 +13,7 @@ from patchword.config import LanguageHeadConfig, ModelConfig, implements, unknow
 from patchword.models.output import ModelOutput
 from patchword.models.tower import TextTower, Tower
 from patchword.nn import Stack
-from patchword.nn.fusion import Fused
+from patchword.nn.fusion import Fused, ReaderFusion
 from patchword.nn.init import initialise
 from patchword.nn.positions import Places
 from patchword.sequence import SequenceInfo, Tokens
@@ -51,9 +51,10 @@ class Model(nn.Module):
         dims = {name: tower.dim for name, tower in config.towers.items()}
         self.fusion, self.trunk = None, None
         if config.fusion is not None:
-            dim = config.trunk.dim if config.trunk is not None else dims[config.fusion.reader]
+            dim = config.trunk.dim if config.trunk is not None else next(iter(dims.values()))
             self.fusion = config.fusion.build(dims, dim)
-            self.trunk = Stack(config.trunk, Places(), dim) if config.trunk is not None else None
+            places = {name: cast(Tower, tower).embedding.places for name, tower in self.towers.items()}
+            self.trunk = Stack(config.trunk, Places(parts=places), dim) if config.trunk is not None else None
         self.heads = nn.ModuleDict({name: self._head(name) for name in config.heads})
         initialise(self, config.init, config.embed_std)
 
@@ -111,6 +112,13 @@ class Model(nn.Module):
 
     # -------------------------------------------------------------- step by step
 
+    def _reader(self) -> tuple[ReaderFusion, Tower]:
+        """The fusion and the tower whose tokens are decoded one after another."""
+        if not isinstance(self.fusion, ReaderFusion):
+            kind = self.config.fusion.kind if self.config.fusion is not None else "no"
+            raise ValueError(f"{kind} fusion gives no sequence that could be continued")
+        return self.fusion, cast(Tower, self.towers[self.fusion.reader])
+
     def begin(self, inputs: Mapping[str, Any], max_len: int, static: bool = False) -> DecodeState:
         """Read everything but the text once; at most `max_len` text tokens then follow through `step`.
 
@@ -119,10 +127,9 @@ class Model(nn.Module):
             max_len: most text tokens a row.
             static: whether every step has the same shapes, so that it can be compiled and exported.
         """
-        assert self.fusion is not None
+        fusion, reader = self._reader()
         assert self.trunk is not None
-        reader = cast(Tower, self.towers[self.fusion.reader])
-        parts = self.encode(inputs, skip=self.fusion.reader)
+        parts = self.encode(inputs, skip=fusion.reader)
         batch = _tensor(next(iter(inputs.values()))).shape[0]
         like = next(self.trunk.parameters())
         prefix = 0 if self.trunk.config.cross_attention is not None else sum(t.x.shape[1] for t in parts.values())
@@ -131,13 +138,13 @@ class Model(nn.Module):
 
     def step(self, text: Any, state: DecodeState, head: str) -> Tensor:
         """Scores after the last of these text tokens; `TextInput` or ids [B, T] -> [B, V]. `state` moves on."""
-        assert self.fusion is not None
-        tokens = self.towers[self.fusion.reader](text, state.reader)
+        fusion, reader = self._reader()
+        tokens = reader(text, state.reader)
         if not state.started:
-            fused = self.fusion({**state.parts, self.fusion.reader: tokens})
+            fused = fusion({**state.parts, fusion.reader: tokens})
             state.memory, state.started = fused.memory, True
         else:
-            fused = Fused(Tokens(tokens.x, SequenceInfo(valid=tokens.info.valid)), state.memory)
+            fused = Fused(fusion.following(tokens), state.memory)
         out = self._continue(fused, state.trunk)
         return self.heads[head](Tokens(out.x[:, -1:]))[:, 0]
 

@@ -95,9 +95,11 @@ def test_the_schema_describes_every_class() -> None:
     assert schema["title"] == "RunConfig"
     assert schema["$ref"] == "#/$defs/RunConfig"
     definitions = schema["$defs"]
-    ours = {c.__name__ for c in CLASSES}
-    assert set(definitions) >= ours  # other tests add kinds of their own
-    for cls in CLASSES:
+    ours = [
+        c for c in CLASSES if not is_family(c) or "kinds" in vars(c)
+    ]  # a class between a family and its kinds is none
+    assert set(definitions) >= {c.__name__ for c in ours}  # other tests add kinds of their own
+    for cls in ours:
         entry = definitions[cls.__name__]
         if is_family(cls):
             assert entry["oneOf"][-1] == {"enum": sorted(cls.kinds)}

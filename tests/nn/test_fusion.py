@@ -109,4 +109,4 @@ def test_one_tower_alone_is_left_as_it_is(kind: type[FusionConfig]) -> None:
     assert fused.memory is None
     assert fused.start == 0
     assert torch.equal(fused.tokens.x, text.x)
-    assert fused.tokens.info == SequenceInfo()
+    assert fused.tokens.info._replace(modality=None) == SequenceInfo()
