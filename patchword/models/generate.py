@@ -18,6 +18,7 @@ from patchword.config import (
     BeamDecodeConfig,
     DecodeConfig,
     GreedyDecodeConfig,
+    ReaderFusionConfig,
     SampleDecodeConfig,
     UserError,
     implements,
@@ -71,7 +72,7 @@ def generate(
 
 
 def _check_length(model: Model, prompt: int, max_len: int) -> None:
-    assert model.config.fusion is not None
+    assert isinstance(model.config.fusion, ReaderFusionConfig)
     limit = getattr(model.config.towers[model.config.fusion.reader], "max_len", None)
     if limit is not None and prompt + max_len - 1 > limit:
         raise UserError(
