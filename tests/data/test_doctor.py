@@ -6,7 +6,6 @@ import io
 import json
 import random
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from patchword.config import BadSamplesConfig, DataConfig, ImageConfig, ScenesCo
 from patchword.data.doctor import Finding, Report, check
 
 CHOICE = random.Random(31)
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 
 
 def picture(width: int = 8, height: int = 6, kind: str = "JPEG") -> bytes:
@@ -229,11 +227,8 @@ def test_the_scenes_are_healthy():
     assert report.widths == report.heights == (64, 64, 64, 64)
 
 
-@pytest.mark.skipif(not (SHARED / "flickr8k").is_dir(), reason="the shared copy of Flickr8k is not here")
-def test_the_shared_flickr8k():
-    start = time.perf_counter()
-    report = check(DataConfig(source=str(SHARED / "flickr8k")))
-    assert time.perf_counter() - start < 30
+def test_the_shared_flickr8k(shared: Path):
+    report = check(DataConfig(source=str(shared / "data" / "flickr8k")))
     found = problems(report)
     assert (report.ok, report.count, report.bad, report.in_no_split) == (True, 7000, 0, 91)
     assert {kind: finding.count for kind, finding in found.items()} == {
