@@ -2,6 +2,7 @@
 
 from patchword.nn.mechanisms.base import Mechanism
 from patchword.nn.mechanisms.block_pattern import BlockPattern
+from patchword.nn.mechanisms.differential import DifferentialAttention
 from patchword.nn.mechanisms.linear import LinearAttention
 from patchword.nn.mechanisms.linformer import LinformerAttention
 from patchword.nn.mechanisms.performer import PerformerAttention
@@ -11,6 +12,7 @@ from patchword.nn.mechanisms.topk import TopKAttention
 
 __all__ = [
     "BlockPattern",
+    "DifferentialAttention",
     "LinearAttention",
     "LinformerAttention",
     "Mechanism",
