@@ -28,7 +28,7 @@ class KeyValueCache:
     """Keys and values of one layer, [S, B, G, E] each, with room for S tokens a row; what is not written yet is zero.
 
     Places come first, so that those written are one piece of memory: rows are then chosen in one copy, into what the
-    rows before left. Written in place: decoding is for inference.
+    rows before left. Where gradients are wanted nothing is written over, which costs a copy a step.
     """
 
     def __init__(self, batch: int, num_kv_heads: int, room: int, head_dim: int, like: Tensor) -> None:
@@ -43,6 +43,8 @@ class KeyValueCache:
         A start that is a number tells a cache that grows: what was written can be looked at, not all its room.
         """
         k, v = k.permute(2, 0, 1, 3), v.permute(2, 0, 1, 3)
+        if torch.is_grad_enabled() and (k.requires_grad or v.requires_grad):
+            self.k, self.v = self.k.clone(), self.v.clone()
         if isinstance(start, int):
             self.used = start + k.shape[0]
             self.k[start : self.used], self.v[start : self.used] = k, v
@@ -57,6 +59,8 @@ class KeyValueCache:
         self.k, self.v = self._chosen(self.k, rows), self._chosen(self.v, rows)
 
     def _chosen(self, held: Tensor, rows: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and held.requires_grad:
+            return held.index_select(1, rows)
         room = self._spare
         if room is None or room.shape[1] != len(rows):
             room = held.new_empty(held.shape[0], len(rows), *held.shape[2:])

@@ -28,7 +28,7 @@ class Mechanism(nn.Module, ABC):
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> LayerCache:
         """What this mechanism remembers of up to `max_len` tokens a row, on the device and in the dtype of `like`."""
-        return KeyValueCache(batch, self.num_kv_heads, max_len if static else 0, self.head_dim, like)
+        return KeyValueCache(batch, self.num_kv_heads, max_len, self.head_dim, like)
 
     def share(self, first: Self) -> None:
         """Take over what all layers of a stack have in common from its first layer."""
