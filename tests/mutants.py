@@ -19,8 +19,10 @@ import time
 from pathlib import Path
 
 from mutations import MUTANTS, Mutant
+from mutations_of_runs import RUN_MUTANTS
 
 ROOT = Path(__file__).resolve().parents[1]
+ALL = (*MUTANTS, *RUN_MUTANTS)
 
 
 def copy(target: Path) -> None:
@@ -58,7 +60,7 @@ def try_mutant(folder: Path, mutant: Mutant) -> tuple[bool, str]:
 
 def main(words: list[str]) -> int:
     """Try the mutants whose name contains one of the words (none: all); how many survived, at most 1."""
-    chosen = [m for m in MUTANTS if not words or any(word in m.name for word in words)]
+    chosen = [m for m in ALL if not words or any(word in m.name for word in words)]
     survived = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 
 import pytest
-from mutants import ROOT, main
-from mutations import MUTANTS, Mutant
+from mutants import ALL, ROOT, main
+from mutations import Mutant
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", ALL, ids=lambda mutant: mutant.name)
 def test_mutant_can_be_made(mutant: Mutant) -> None:
     text = (ROOT / "patchword" / mutant.file).read_text(encoding="utf-8")
     assert text.count(mutant.right) == 1
@@ -18,7 +18,7 @@ def test_mutant_can_be_made(mutant: Mutant) -> None:
 
 
 def test_names_tell_mutants_apart() -> None:
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({mutant.name for mutant in ALL}) == len(ALL)
 
 
 @pytest.mark.slow

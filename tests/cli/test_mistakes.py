@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cli_helpers import Called, photos, toy
 
+from patchword.train.files import write_checksums
+
 
 def refused(done: Called, *said: str) -> None:
     assert done.code == 2, done
@@ -109,9 +111,10 @@ def test_a_run_of_another_task(call, tmp_path: Path, trained: Path) -> None:
     shutil.copytree(trained, other)
     facts = other / "model/config.json"
     facts.write_text(facts.read_text().replace('"kind": "captioning"', '"kind": "juggling"'))
-    done = call("predict", other, "--image", "x.jpg")
-    assert done.code == 2
-    assert "Traceback" not in done.err
+    write_checksums(facts.parent)
+    said = ["task.kind", "unknown task kind 'juggling'", "allowed: captioning"]
+    refused(call("predict", other, "--image", trained.parent / "photos/0.jpg"), *said)
+    refused(call("evaluate", other), *said)
 
 
 def test_a_run_folder_that_is_taken(call, trained: Path) -> None:
