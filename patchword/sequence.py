@@ -5,8 +5,8 @@ B batch, T query length, S key length, D model width. Masks are boolean and True
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,12 +132,21 @@ class Mask:
         num_queries: int,
         num_keys: int,
         start: int | Tensor = 0,
+        own: Mask | None = None,
     ) -> None:
         self.queries, self.keys = queries, keys
         self.num_queries, self.num_keys = num_queries, num_keys
         self.start = start  # place of the first query among the keys, where no order is given
+        self.own = own  # between two sequences: the mask of the queries' own
         self._lowered: dict[tuple[bool, int | None], Lowered] = {}
         self._additive: dict[tuple[bool, int | None, torch.dtype], Tensor] = {}
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What a mechanism makes of the facts, made once for all layers that ask with the same key."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def lower(self, causal: bool, window: int | None, device: torch.device) -> Lowered:
         """The mask under a policy: keys with order <= own (causal) and less than `window` real tokens away are seen."""

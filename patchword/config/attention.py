@@ -140,6 +140,11 @@ class FixedPatternConfig(PatternConfig, kind="fixed"):
     summary: Positive = 8
     """Keys at the end of each block that all see."""
 
+    def problems(self) -> Iterator[Problem]:
+        """More keys than a block has."""
+        if self.summary > self.block_size:
+            yield Problem("summary", f"{self.summary} keys of a block that has {self.block_size} (block_size)")
+
 
 class SparseAttentionConfig(AttentionConfig, kind="sparse"):
     """Softmax over some of the keys, computed in blocks: n.w instead of n^2."""
@@ -148,6 +153,9 @@ class SparseAttentionConfig(AttentionConfig, kind="sparse"):
 
     pattern: PatternConfig = LocalPatternConfig()
     """Which keys each query sees."""
+    memory_ratio: PositiveFloat = 1.0
+    """In cross attention: tokens of the memory for each that looks. The n-th of these stands at place n * memory_ratio
+    of the memory."""
 
 
 class TopKAttentionConfig(AttentionConfig, kind="topk"):
@@ -168,11 +176,19 @@ class LinearAttentionConfig(AttentionConfig, kind="linear"):
     can = frozenset({"causal", "segment", "cache", "cross"})
 
     feature: Literal["elu", "relu", "softmax"] = "elu"
-    """phi: elu(x) + 1, relu(x), or softmax over the head's width."""
+    """phi: elu(x) + 1, relu(x), or softmax over the features."""
+    feature_dim: Positive | None = None
+    """Width of learned maps of queries and of keys before phi (F); null: none, phi takes them as they are."""
     chunk: Positive = 64
     """Tokens whose causal sums are taken together; changes speed and memory only."""
     eps: PositiveFloat = 1e-6
     """Added to the divisor."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Also a factor on scores, of which there are none."""
+        yield from super().problems()
+        if self.scale is not None:
+            yield Problem("scale", "linear attention has no scores to scale: leave it null")
 
 
 class PerformerAttentionConfig(AttentionConfig, kind="performer"):
@@ -183,7 +199,7 @@ class PerformerAttentionConfig(AttentionConfig, kind="performer"):
     feature: Literal["softmax", "hyperbolic", "relu", "exp"] = "softmax"
     """softmax: positive features; hyperbolic: pairs of opposite ones, less variance; relu, exp: generalised kernels."""
     num_features: Positive | None = None
-    """Random features of a head (F); null: head_dim * ln(head_dim)."""
+    """Random features of a head (F); null: head_dim * ln(head_dim), made even where features go in pairs."""
     orthogonal: bool = True
     """Whether features are orthogonal in groups of head_dim, which lowers the error."""
     redraw_every: Positive | None = None
@@ -192,8 +208,16 @@ class PerformerAttentionConfig(AttentionConfig, kind="performer"):
     """Seed of the features."""
     chunk: Positive = 64
     """Tokens whose causal sums are taken together; changes speed and memory only."""
-    eps: PositiveFloat = 1e-6
-    """Added to the divisor."""
+    eps: PositiveFloat | None = None
+    """Added to relu features, which may all be zero, and to no others; null: 0.001."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Also features that cannot be paired, and settings of another kernel."""
+        yield from super().problems()
+        if self.feature == "hyperbolic" and (self.num_features or 2) % 2:
+            yield Problem("num_features", f"hyperbolic features go in pairs: {self.num_features} is odd")
+        if self.eps is not None and self.feature != "relu":
+            yield Problem("eps", f"is for relu features: {self.feature} features are never zero")
 
 
 # ------------------------------------------------------------------ pooled and hashed keys

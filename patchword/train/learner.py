@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from patchword.config import TrainConfig
 from patchword.data.batch import Batch
+from patchword.nn.mechanisms import Mechanism
 from patchword.tasks.base import Task
 from patchword.train.ema import Ema
 from patchword.train.optim import build_optimizer, freeze, load_optimizer_tensors, optimizer_tensors, set_rate
@@ -52,6 +53,7 @@ class Learner:
         self.precision = Precision(config.precision, device)
         freeze(model, config.optimizer.freeze)
         self.weights = [p for p in model.parameters() if p.requires_grad]
+        self.mechanisms = [m for m in model.modules() if isinstance(m, Mechanism)]
         self.optimizer = build_optimizer(model, config.optimizer)
         self.ema = Ema(model, config.ema) if config.ema is not None else None
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
@@ -80,6 +82,8 @@ class Learner:
         scaler.step(self.optimizer)
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        for mechanism in self.mechanisms:
+            mechanism.after_step()
         if self.ema is not None:
             self.ema.update(number)
         return found

@@ -33,6 +33,9 @@ class Mechanism(nn.Module, ABC):
     def share(self, first: Self) -> None:
         """Take over what all layers of a stack have in common from its first layer."""
 
+    def after_step(self) -> None:
+        """What happens between two training steps; the trainer calls it after each, others who train must, too."""
+
     @abstractmethod
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None

@@ -1,0 +1,105 @@
+"""Attention whose scores are products of features, phi(q) . phi(k): sums over keys replace scores, n^2 becomes n.
+
+Katharopoulos et al. 2020, Transformers are RNNs. What phi is, each kind says.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchword.cache import LayerCache
+from patchword.config import AttentionConfig
+from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.mechanisms.ordering import Ordering, order_tokens
+from patchword.nn.mechanisms.sums import SumCache, read, read_in_chunks, total
+from patchword.nn.positions import Bias
+from patchword.sequence import Mask
+
+
+class KernelAttention(Mechanism):
+    """sum_j w_ij v_j / (sum_j w_ij + eps), w_ij = phi(q_i) . phi(k_j), over the keys j that query i may see.
+
+    Args:
+        config: its settings.
+        head_dim: E.
+        num_features: F.
+        chunk: tokens whose causal sums are taken together.
+        eps: added to the divisor, which may otherwise be 0 where something is seen.
+    """
+
+    def __init__(self, config: AttentionConfig, head_dim: int, num_features: int, chunk: int, eps: float = 0.0) -> None:
+        super().__init__(config, head_dim)
+        self.num_features, self.chunk, self.eps = num_features, chunk, eps
+
+    def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> SumCache:
+        """Sums, which are no longer for more tokens."""
+        return SumCache(batch, self.num_kv_heads, self.num_features, self.head_dim, like)
+
+    @abstractmethod
+    def features(self, q: Tensor, k: Tensor, seen: Tensor | None, cache: SumCache | None) -> tuple[Tensor, Tensor]:
+        """phi of queries and of keys, each up to a factor that is the same in all scores of a query.
+
+        Args:
+            q: [B, H, T, E].
+            k: [B, G, S, E].
+            seen: bool [B or 1, 1, S, 1], False where a key is padding; None: all are real.
+            cache: where earlier keys are.
+
+        Returns:
+            [B, H, T, F] and [B, G, S, F], new tensors of their own.
+        """
+
+    def forward(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
+    ) -> Tensor:
+        """q [B, H, T, E], k and v [B, G, S, E] -> [B, H, T, E]; features and sums are in float32 or wider.
+
+        Raises:
+            ValueError: with a cache, a token would come before or beside one that was there earlier.
+        """
+        assert cache is None or isinstance(cache, SumCache)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        with _as_it_is(q):
+            out = self._gather(q.to(wide), k.to(wide), v.to(wide), mask, cache)
+            weight = out[..., -1:]
+            weight = weight + (self.eps or (weight == 0).to(wide))
+            return (out[..., :-1] / weight).to(q.dtype)
+
+    def _gather(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: SumCache | None) -> Tensor:
+        """Weighted values and weights of each query, [B, H, T, E + 1]."""
+        way = self._way(mask, v)
+        valid = mask.keys.valid if cache is None else mask.queries.valid
+        seen = None if valid is None else valid[:, None, :, None]
+        v = F.pad(v, (0, 1), value=1.0)
+        if seen is not None:
+            v = v.masked_fill(~seen, 0.0)
+        q, k = self.features(q, k, seen, cache)
+        if way is None:
+            return read(q, total(k, v))
+        q, k, v = way.there(q), way.there(k), way.there(v)
+        if cache is not None and q.shape[2] == 1:
+            cache.add(k, v)
+            return read(q, cache.sums)
+        out = read_in_chunks(q, k, v, None if cache is None else cache.sums, way.chunks)
+        if cache is not None:
+            cache.add(k, v)
+        return way.back(out)
+
+    def _way(self, mask: Mask, like: Tensor) -> Ordering | None:
+        """How tokens are passed, made once for all layers of a stack; None: all keys are seen by all."""
+        causal = self.config.causal
+        if not causal and mask.queries.segment is None:
+            return None
+        key = ("ordering", causal, self.chunk, like.dtype)
+        return mask.once(key, lambda: order_tokens(mask, causal, self.chunk, like))
+
+
+def _as_it_is(x: Tensor) -> AbstractContextManager[object]:
+    """Sums keep their precision under autocast."""
+    on = torch.is_autocast_enabled(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if on else nullcontext()
