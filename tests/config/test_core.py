@@ -101,7 +101,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data", None, ["a mapping of settings", "null"]),
     ("data", [], ["a mapping of settings", "[]"]),
     ("data", "photos", ["a mapping of settings", "photos"]),
-    ("model.towers.image.norm", 5, ["a mapping of settings, or one of layernorm, rmsnorm, scalenorm", "5"]),
+    ("model.towers.image.norm", 5, ["a mapping of settings, or one of layernorm, none, rmsnorm, scalenorm", "5"]),
     ("model.towers.image.norm", None, ["a mapping of settings, or one of layernorm", "null"]),
     ("model.towers.image", None, ["a mapping of settings, or one of image, text"]),
     ("model.towers", ["image"], ["a mapping of names to settings", "['image']"]),
@@ -124,13 +124,13 @@ def test_a_wrong_kind_names_those_that_are_allowed(kind: Any) -> None:
     assert list(found) == ["model.trunk.norm.kind"]
     message = found["model.trunk.norm.kind"]
     assert "norm kind" in message
-    assert "allowed: layernorm, rmsnorm, scalenorm" in message
+    assert "allowed: layernorm, none, rmsnorm, scalenorm" in message
     assert ("did you mean 'rmsnorm'?" in message) == (kind in ("rmsnrm", "RMSNORM"))
 
 
 def test_a_missing_kind_names_those_that_are_allowed() -> None:
     found = problems(lambda: RunConfig.from_dict(tiny(**{"model.trunk.norm": {"eps": 1e-6}})))
-    assert found == {"model.trunk.norm.kind": "is missing; allowed: layernorm, rmsnorm, scalenorm"}
+    assert found == {"model.trunk.norm.kind": "is missing; allowed: layernorm, none, rmsnorm, scalenorm"}
 
 
 @pytest.mark.parametrize("key", ["stepz", "", "a.b", 1, None, True])
@@ -334,7 +334,7 @@ def test_a_kind_from_outside_works_everywhere() -> None:
         assert stack.attention.build(5) == (3, 5)
         assert StackConfig.from_dict(stack.to_dict()) == stack
         found = problems(lambda: StackConfig.from_dict({"attention": {"kind": kind, "causal": True}}))
-        assert "cannot do: causal; kinds that can: softmax" in found["attention.kind"]
+        assert "cannot do: causal; kinds that can: differential, " in found["attention.kind"]
         data = tiny(**{"model.trunk.attention": {"kind": kind, "causal": True}})
         assert list(problems(lambda: RunConfig.from_dict(data))) == ["model.trunk.attention.kind"]
     finally:
@@ -410,7 +410,10 @@ def test_only_what_a_mechanism_can_do() -> None:
 
     try:
         found = problems(lambda: BlindConfig(causal=True, window=3, dropout=0.1))
-        assert found["kind"].endswith("attention cannot do: causal, dropout, window; kinds that can: softmax")
+        able = ", ".join(
+            k for k, c in sorted(AttentionConfig.kinds.items()) if {"causal", "window", "dropout"} <= c.can
+        )
+        assert found["kind"].endswith(f"attention cannot do: causal, dropout, window; kinds that can: {able}")
         found = problems(lambda: StackConfig(cross_attention=BlindConfig()))
         assert "cannot do: cross" in found["cross_attention.kind"]
     finally:
@@ -465,4 +468,4 @@ def test_settings_need_no_torch() -> None:
 def test_defaults_are_all_valid() -> None:
     assert TrainConfig.from_dict({}) == TrainConfig()
     assert DataConfig.from_dict({}) == DataConfig()
-    assert NormConfig.kinds.keys() == {"layernorm", "rmsnorm", "scalenorm"}
+    assert NormConfig.kinds.keys() == {"layernorm", "none", "rmsnorm", "scalenorm"}
