@@ -25,21 +25,16 @@ def _spec(way: str, folder: Path) -> Any:
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
-    specs = {
-        "name": "captioner-tiny",
-        "run": run,
-        "run as data": run.to_dict(),
-        "path as text": str(folder / "short.yaml"),
-    }
-    specs |= {"model": run.model, "model as data": run.model.to_dict(), "preset in data": {"preset": "captioner-tiny"}}
+    specs: dict[str, Any] = {"name": "captioner-tiny", "run": run, "run as data": run.to_dict()}
+    specs |= {"model": run.model, "model as data": run.model.to_dict()}
+    specs |= {"preset in data": {"preset": "captioner-tiny"}, "path as text": str(folder / "short.yaml")}
     return (specs | {name: folder / name for name in texts})[way]
 
 
-@pytest.mark.parametrize(
-    "way",
-    ["name", "run", "run as data", "path as text", "model", "model as data", "preset in data"]
-    + ["complete.yaml", "complete.json", "short.yaml"],
-)
+WAYS = ["name", "run", "run as data", "path as text", "model", "model as data", "preset in data"]
+
+
+@pytest.mark.parametrize("way", [*WAYS, "complete.yaml", "complete.json", "short.yaml"])
 def test_every_way_leads_to_the_same_model(way: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     want = create_model("captioner-tiny", **CHANGES)
@@ -54,7 +49,7 @@ def test_a_vocabulary_is_as_large_as_the_tokenizer_may_become() -> None:
     run = preset("captioner-tiny")
     assert planned_model(run).towers["text"].to_dict()["vocab_size"] == run.data.tokenizer.most_entries()
     characters = run.replace(data=run.data.replace(tokenizer=CharactersTokenizerConfig()))
-    with pytest.raises(UserError, match="set model.text.vocab_size"):
+    with pytest.raises(UserError, match=r"set model\.text\.vocab_size"):
         create_model(characters)
 
 
