@@ -11,7 +11,21 @@ import pytest
 import torch
 from wide_cases import WIDE
 
-from patchword.config import GLUConfig, SoftmaxAttentionConfig, StackConfig, StandardFeedForwardConfig
+from patchword.config import (
+    ALiBiPositionConfig,
+    GLUConfig,
+    LearnedPositionConfig,
+    LinearRotaryScalingConfig,
+    PositionConfig,
+    RelativeBiasPositionConfig,
+    RelativeKeyPositionConfig,
+    RotaryPositionConfig,
+    SinusoidalPositionConfig,
+    SoftmaxAttentionConfig,
+    StackConfig,
+    StandardFeedForwardConfig,
+    YarnRotaryScalingConfig,
+)
 from patchword.nn.activations import ACTIVATIONS
 from patchword.sequence import SequenceInfo, Tokens, positions_of
 from patchword.testing import Case, Subject
@@ -59,6 +73,28 @@ def test_stack(case: Case, kind: str) -> None:
         valid = subject.ints([[True, False, True, True, False], [False] * 5]) if kind != "plain" else None
         memory = Tokens(subject.memory[:2], SequenceInfo(valid=valid))
     compare(subject, facts(subject, kind), memory)
+
+
+KINDS = [
+    LearnedPositionConfig(),
+    SinusoidalPositionConfig(),
+    RotaryPositionConfig(share=0.5, scaling=LinearRotaryScalingConfig()),
+    RotaryPositionConfig(scaling=YarnRotaryScalingConfig(trained_len=20, beta_fast=2.0)),
+    RelativeBiasPositionConfig(num_buckets=6, max_distance=4),
+    RelativeKeyPositionConfig(max_distance=2),
+    ALiBiPositionConfig(),
+]
+
+
+@pytest.mark.parametrize("kind", ["plain", "padded", "all"])
+@pytest.mark.parametrize("causal", [False, True], ids=["two-sided", "causal"])
+@pytest.mark.parametrize("grid", [False, True], ids=["line", "grid"])
+@pytest.mark.parametrize("position", KINDS, ids=lambda position: position.kind)
+@torch.no_grad()
+def test_positions(position: PositionConfig, grid: bool, causal: bool, kind: str) -> None:
+    own = SoftmaxAttentionConfig(num_heads=3, head_dim=8, causal=causal)
+    subject = Subject(Case(StackConfig(dim=12, depth=1, attention=own, position=position), grid, seed=5))
+    compare(subject, facts(subject, kind), None)
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["standard", "glu"])

@@ -59,6 +59,8 @@ class PerModalityPosition(Position):
 
     def bias(self, queries: SequenceInfo, keys: SequenceInfo) -> Bias | None:
         """Each part's between its own tokens, nothing between two towers'."""
+        if not self.compares:
+            return None
         fixed: list[Tensor] = []
         asked: list[tuple[Tensor, Bias]] = []
         for part, (mine, own), (theirs, others) in zip(
