@@ -22,6 +22,7 @@ def command(
 ) -> None:
     """Measure a trained model on a data set."""
     from patchword.api import load
+    from patchword.train.display import number
 
     evaluation = load(run).evaluate(data, split, limit)
     if as_json:
@@ -30,6 +31,6 @@ def command(
     typer.echo(f"{evaluation.count} samples of {evaluation.split}")
     width = max(len(name) for name in evaluation.metrics)
     for name, value in evaluation.metrics.items():
-        typer.echo(f"  {name:<{width}}  {value:.4f}")
+        typer.echo(f"  {name:<{width}}  {number(value)}")
     for bad in evaluation.bad:
         typer.echo(f"left out: {bad.id}: {bad.reason}: {bad.message}", err=True)
