@@ -61,7 +61,7 @@ class Stack(nn.Module):
         if memory is None:
             return own, None
         info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
-        memory_mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1])  # one row serves all queries, folded or not
+        memory_mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1], own=mask)  # one row serves all, folded or not
         return own, View(memory_mask, memory=memory.x)
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool = False) -> StackCache:

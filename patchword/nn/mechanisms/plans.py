@@ -1,0 +1,184 @@
+"""From a pattern and the facts of a mask to places: which queries are computed together, with which keys.
+
+R rows (B, or 1 where all are alike), n groups of queries, C queries of a group, m keys that a group looks at.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from patchword.nn.mechanisms.patterns import Everything, Look, Pattern
+from patchword.nn.mechanisms.ranks import LAST, Queries, Standing, queries_of, standing
+from patchword.sequence import Mask, positions_of
+
+DOCUMENT = 2**52
+"""Cells of one document: more than there can be."""
+
+
+class Policy(NamedTuple):
+    """What an attention layer asks of its mask."""
+
+    causal: bool = False
+    window: int | None = None
+    ratio: float = 1.0
+    """Keys of another sequence for each query."""
+
+
+class Plan(NamedTuple):
+    """One look, in places."""
+
+    shape: tuple[int, int]
+    """n, C."""
+    queries: Tensor
+    """int [R, n * C], the place of each query; 0 where a group is not full."""
+    keys: Tensor
+    """int [R, n * m], the place of each key; 0 where there is none."""
+    added: Tensor
+    """[R, n, C or 1, m], 0 or -inf; rows that may see nothing are all 0."""
+    back: Tensor
+    """int [R, T], where in `queries` each query is; 0 where it is nowhere."""
+    blind: Tensor
+    """bool [R, T], queries that may see nothing here, or are not here."""
+
+
+class Grouping(NamedTuple):
+    """Queries by cells."""
+
+    cells: Tensor
+    """int [R, n]; 0 where a row has fewer."""
+    queries: Tensor
+    """int [R, n, C]."""
+    back: Tensor
+    """int [R, T]."""
+
+
+class Planner:
+    """Lowers the looks of a pattern for one mask.
+
+    Args:
+        mask: the facts.
+        policy: what else limits who may see whom.
+        length: queries of a row, beams folded in.
+        like: its dtype and device are those of the scores.
+    """
+
+    def __init__(self, mask: Mask, policy: Policy, length: int, like: Tensor) -> None:
+        self.mask, self.policy, self.length, self.like = mask, policy, length, like
+        device = like.device
+        self.keys = standing(mask.keys, mask.num_keys, device)
+        self.queries = queries_of(mask, self.keys, policy.ratio, length, device)
+        causal = (policy.causal, mask.queries.order, mask.keys.order)
+        facts = (*self.keys, *self.queries, *causal[1:])
+        self.rows = max(len(fact) for fact in facts if isinstance(fact, Tensor))
+        self.keys = Standing(*(None if x is None else x.expand(self.rows, -1) for x in self.keys))  # pyright: ignore
+        self.queries = Queries(*(x.expand(self.rows, -1) for x in self.queries))
+        self.own = mask.own is None
+        self.in_order = self.own and causal == (True, None, None)
+        self.alone = length == 1
+
+    def plans(self, pattern: Pattern) -> list[list[Plan]]:
+        """Plans whose results are put together by query: the looks of a union, each a list of alternatives."""
+        several = self.mask.queries.segment is not None
+        longest = int(self.keys.size.max()) if several else self.mask.num_keys
+        behind = self.in_order or (self.own and self.alone)  # no key stands after the query that is alone
+        looks = pattern.looks(longest, not behind, self.alone)
+        seers = self.queries.rank < pattern.num_global
+        if behind or not pattern.num_global:
+            return [self._plans([(look, self.queries.real)]) for look in looks]
+        others = self.queries.real & ~seers
+        assert len(looks) == 1
+        return [self._plans([(looks[0], others), (Everything(longest), self.queries.real & seers)])]
+
+    def _plans(self, looks: list[tuple[Look, Tensor]]) -> list[Plan]:
+        found = [self._lower(look, live) for look, live in looks]
+        return [plan for plan in found if plan is not None]
+
+    def _lower(self, look: Look, live: Tensor) -> Plan | None:
+        cell = self.queries.document * DOCUMENT + look.cell(self.queries.rank)
+        groups = one_group(cell) if self.alone else grouped(cell, live)
+        if groups is None:
+            return None
+        document = groups.cells // DOCUMENT
+        ranks = look.keys(groups.cells % DOCUMENT, self.keys.size.gather(1, document))
+        places, there = self.keys.places(document, ranks)
+        shape = (groups.queries.shape[1], groups.queries.shape[2])
+        queries = groups.queries.flatten(1)
+        see = there[:, :, None]
+        own, other = self._at(self.queries.rank, queries, shape), ranks[:, :, None]
+        sees = look.sees(own, other)
+        see = see if sees is None else see & sees
+        see = see & self._allowed(queries, shape, places, own, other)
+        empty = ~see.any(-1, keepdim=True)
+        added = torch.zeros(see.shape, dtype=self.like.dtype, device=self.like.device)
+        added = added.masked_fill_(~(see | empty), float("-inf"))
+        blind = empty[..., 0].expand(-1, *shape).flatten(1).gather(1, groups.back) | ~live
+        return Plan(shape, queries, places.flatten(1), added, groups.back, blind)
+
+    def _at(self, fact: Tensor, queries: Tensor, shape: tuple[int, int]) -> Tensor:
+        """A fact of the grouped queries; int [R, n, C, 1]."""
+        return fact.gather(1, queries).unflatten(1, shape)[..., None]
+
+    def _allowed(self, queries: Tensor, shape: tuple[int, int], places: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        """What causal and window allow; bool, to be broadcast to [R, n, C, m]."""
+        mask, policy, device = self.mask, self.policy, self.like.device
+        allowed = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+        if self.in_order:
+            allowed = allowed & (other <= own)
+        elif policy.causal:
+            now, then = self._orders()
+            later = then.gather(1, places.flatten(1)).view(places.shape)[:, :, None]
+            allowed = allowed & (self._at(now, queries, shape) >= later)
+        if policy.window is not None:
+            if mask.queries.segment is not None:  # counted along the row, whatever documents stand between
+                place = torch.arange(mask.num_keys, device=device)[None]
+                along = place if mask.keys.valid is None else positions_of(mask.keys.valid)
+                along = along.expand(self.rows, -1)
+                other = along.gather(1, places.flatten(1)).view(places.shape)[:, :, None]
+                own = self._at(along, queries, shape)
+            allowed = allowed & ((own - other).abs() < policy.window)
+        return allowed
+
+    def _orders(self) -> tuple[Tensor, Tensor]:
+        """Orders of queries and keys; int [R, T] and [R, S]."""
+        mask, device = self.mask, self.like.device
+        own = (mask.start + torch.arange(self.length, device=device))[None]
+        places = torch.arange(mask.num_keys, device=device)[None]
+        now = own if mask.queries.order is None else mask.queries.order
+        then = places if mask.keys.order is None else mask.keys.order
+        return now.expand(self.rows, -1), then.expand(self.rows, -1)
+
+
+def one_group(cell: Tensor) -> Grouping:
+    """A single query a row; int [R, 1]."""
+    nothing = torch.zeros_like(cell)
+    return Grouping(cell, nothing[..., None], nothing)
+
+
+def grouped(cell: Tensor, live: Tensor) -> Grouping | None:
+    """Live queries in groups of one cell; int and bool [R, T]; None: there are none."""
+    rows, length = cell.shape
+    cell, index = cell.masked_fill(~live, LAST).sort(dim=1, stable=True)
+    alive = cell != LAST
+    begins = torch.ones_like(alive)
+    begins[:, 1:] = cell[:, 1:] != cell[:, :-1]
+    place = torch.arange(length, device=cell.device)
+    group = begins.long().cumsum(1) - 1
+    slot = place - (place * begins).cummax(1).values
+    num, capacity = (int(x.masked_fill(~alive, -1).max()) + 1 for x in (group, slot))
+    if not num:
+        return None
+    spot = (group * capacity + slot).masked_fill(~alive, num * capacity)
+    queries = torch.zeros(rows, num * capacity + 1, dtype=torch.long, device=cell.device).scatter_(1, spot, index)
+    cells = torch.zeros(rows, num + 1, dtype=torch.long, device=cell.device)
+    cells.scatter_(1, group.masked_fill(~alive, num), cell)
+    back = torch.zeros_like(index).scatter_(1, index, spot.masked_fill(~alive, 0))
+    return Grouping(cells[:, :-1], queries[:, :-1].unflatten(1, (num, capacity)), back)
+
+
+def plans_for(mask: Mask, pattern: Pattern, policy: Policy, length: int, like: Tensor) -> list[list[Plan]]:
+    """The plans of a pattern, without gradient."""
+    with torch.no_grad():
+        return Planner(mask, policy, length, like).plans(pattern)
