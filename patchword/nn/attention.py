@@ -66,7 +66,7 @@ class Attention(nn.Module):
             raise ValueError(f"{kind} attention cannot add a bias to its scores")
         modality = view.mask.queries.modality
         q = self._queries(x, view)
-        k, v = self._keys_and_values(x, view, cache)
+        k, v = self._keys_and_values(x, view, cache, q)
         own = None if self.cross else cache
         fold = q.shape[0] // max(k.shape[0], 1) if self.cross else 1
         if fold > 1:  # beams of one sample share its memory: they become more queries of the same row
@@ -88,7 +88,9 @@ class Attention(nn.Module):
             q = self.q_norm(q)
         return q if view.rotation is None else view.rotation(q)
 
-    def _keys_and_values(self, x: Tensor, view: View, cache: LayerCache | MemoryCache | None) -> tuple[Tensor, Tensor]:
+    def _keys_and_values(
+        self, x: Tensor, view: View, cache: LayerCache | MemoryCache | None, q: Tensor
+    ) -> tuple[Tensor, Tensor]:
         if self.cross and isinstance(cache, MemoryCache) and cache.k is not None and cache.v is not None:
             return cache.k, cache.v
         source = view.memory if self.cross else x
@@ -96,7 +98,7 @@ class Attention(nn.Module):
         modality = None if self.cross else view.mask.queries.modality
         v = self._heads(self.v_proj(source, modality), self.num_kv_heads)
         if self.k_proj is None:
-            k = self._queries(x, view)
+            k = q
         else:
             k = self._heads(self.k_proj(source, modality), self.num_kv_heads)
             if self.k_norm is not None:
@@ -117,7 +119,8 @@ class Attention(nn.Module):
 
         The exact weights whatever the mechanism approximates; rows that may see nothing are zero.
         """
-        q, (k, _) = self._queries(x, view), self._keys_and_values(x, view, None)
+        q = self._queries(x, view)
+        k, _ = self._keys_and_values(x, view, None, q)
         k = k.repeat_interleave(self.num_heads // k.shape[1], 1)
         config = self.mechanism.config
         see = view.mask.dense(config.causal, config.window, x.device)
