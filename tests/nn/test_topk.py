@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from largest import Largest
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from patchword.config import SoftmaxAttentionConfig, StackConfig, TopKAttentionConfig
 from patchword.nn.mechanisms import topk
@@ -113,19 +113,6 @@ def test_scores_of_all_queries_are_never_there_at_once(
             out.sum().backward()
     assert largest.numel <= 4 * 8 * 200
     assert largest.numel >= 4 * 200 * 6
-
-
-class Largest(TorchDispatchMode):
-    """Remembers the largest tensor that any operation gave."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for x in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(x, Tensor):
-                self.numel = max(self.numel, x.numel())
-        return out
 
 
 @pytest.mark.parametrize("room", [topk._ROOM, 100])

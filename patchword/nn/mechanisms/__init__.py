@@ -6,6 +6,7 @@ from patchword.nn.mechanisms.differential import DifferentialAttention
 from patchword.nn.mechanisms.linear import LinearAttention
 from patchword.nn.mechanisms.linformer import LinformerAttention
 from patchword.nn.mechanisms.performer import PerformerAttention
+from patchword.nn.mechanisms.reformer import ReformerAttention
 from patchword.nn.mechanisms.softmax import SoftmaxAttention
 from patchword.nn.mechanisms.sparse import SparseAttention
 from patchword.nn.mechanisms.topk import TopKAttention
@@ -17,6 +18,7 @@ __all__ = [
     "LinformerAttention",
     "Mechanism",
     "PerformerAttention",
+    "ReformerAttention",
     "SoftmaxAttention",
     "SparseAttention",
     "TopKAttention",
