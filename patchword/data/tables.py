@@ -67,6 +67,12 @@ class DelimitedTable:
         self._delimiter = delimiter
         _, header = next(self._records(), (0, []))
         self.columns = tuple(cell.strip() for cell in header)
+        other = next((sign for sign in ";\t,|" if sign in "".join(header)), None)
+        if len(header) == 1 and other is not None:
+            raise UserError(
+                f"{name}: the header is one cell, {header[0]!r}: should have a {_DELIMITERS[delimiter]} between two "
+                f"columns, not {other!r}"
+            )
 
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Each row below the header."""
