@@ -207,3 +207,27 @@ def test_half_precision_scores(position: PositionConfig) -> None:
     got = stack.bfloat16()(Tokens(x.bfloat16()))
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got.float(), want, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("position", [ALiBiPositionConfig(), RelativeBiasPositionConfig()], ids=lambda p: p.kind)
+@pytest.mark.parametrize("padded", [False, True])
+@torch.no_grad()
+def test_all_layers_add_one_and_the_same_term(
+    position: PositionConfig, padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask and the bias together are made once, not once a layer."""
+    seen: list[Tensor] = []
+    exact = torch.nn.functional.scaled_dot_product_attention
+
+    def counted(*args: Any, attn_mask: Tensor, **kwargs: Any) -> Tensor:
+        seen.append(attn_mask)
+        return exact(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    stack = Stack(StackConfig(dim=16, depth=3, attention=SoftmaxAttentionConfig(causal=True), position=position))
+    valid = torch.tensor([[True] * 5, [False, False, True, True, True]]) if padded else None
+    for _ in range(2):  # another pass has another one
+        stack(Tokens(torch.randn(2, 5, 16), SequenceInfo(valid=valid)))
+    assert len(seen) == 6
+    assert len({id(term) for term in seen}) == 2
+    assert seen[0].shape == (2 if padded else 1, 4, 5, 5)

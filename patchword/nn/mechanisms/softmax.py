@@ -9,7 +9,7 @@ from torch import Tensor
 from patchword.cache import KeyValueCache, LayerCache
 from patchword.config import SoftmaxAttentionConfig, implements
 from patchword.nn.mechanisms.base import Mechanism
-from patchword.nn.positions import Bias
+from patchword.nn.positions import Bias, Constant
 from patchword.sequence import Mask
 
 
@@ -30,9 +30,9 @@ class SoftmaxAttention(Mechanism):
             return (q + k.sum() + v.sum()) * 0.0
         policy = (self.config.causal, self.config.window)
         lowered = mask.lower(*policy, q.device)
-        added, triangle = mask.additive(*policy, q), lowered.causal
+        added, triangle = None if lowered.see is None else mask.additive(*policy, q), lowered.causal
         if bias is not None:
-            added, triangle = biased(bias(q * self.scale), added, triangle), False
+            added, triangle = self._biased(q, bias, mask, added, triangle), False
         out = F.scaled_dot_product_attention(
             q,
             k,
@@ -44,6 +44,13 @@ class SoftmaxAttention(Mechanism):
             enable_gqa=self.num_kv_heads != self.num_heads,
         )
         return out if lowered.empty is None else out.masked_fill(lowered.empty, 0.0)
+
+    def _biased(self, q: Tensor, bias: Bias, mask: Mask, added: Tensor | None, triangle: bool) -> Tensor:
+        """A bias and a mask as one term; one for all layers where neither queries nor gradients change it."""
+        if not isinstance(bias, Constant) or bias.values.requires_grad:
+            return biased(bias(q * self.scale), added, triangle)
+        key = (bias, self.config.causal, self.config.window, q.dtype)
+        return mask.once(key, lambda: biased(bias(q), added, triangle))
 
 
 def biased(bias: Tensor, added: Tensor | None, triangle: bool) -> Tensor:

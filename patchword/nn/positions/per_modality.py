@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import cast
 
 import torch
@@ -72,13 +73,13 @@ class PerModalityPosition(Position):
                 fixed.append(bias.values.masked_fill(~both, 0.0))
             elif bias is not None:
                 asked.append((both, bias))
-        constant = Constant(torch.stack(fixed).sum(0)) if fixed else None
+        constant = Constant(functools.reduce(torch.add, fixed)) if fixed else None
         if not asked:
             return constant
 
         def term(q: Tensor) -> Tensor:
             each = [bias(q).masked_fill(~both, 0.0) for both, bias in asked]
-            return sum(each, torch.zeros((), dtype=q.dtype, device=q.device) if constant is None else constant(q))
+            return functools.reduce(torch.add, each if constant is None else [constant(q), *each])
 
         return term
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -56,4 +57,4 @@ class RelativeBiasPosition(Position):
         apart = distances(queries, keys).clamp(-self.reach, self.reach) + self.reach
         terms = self.table(self.bucket)  # [axes, distances, H]
         each = [terms[axis].t()[:, apart[..., axis]] for axis in range(apart.shape[-1])]  # [H, B or 1, T, S]
-        return Constant(torch.stack(each).sum(0).transpose(0, 1))
+        return Constant(functools.reduce(torch.add, each).transpose(0, 1))

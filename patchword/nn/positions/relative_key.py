@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -39,6 +41,6 @@ class RelativeKeyPosition(Position):
             met = q @ self.keys.weight.to(q.dtype).t()  # [B, H, T, axes x (2 reach + 1)]
             spread = (*q.shape[:3], index.shape[3])
             each = [met.gather(-1, index[..., axis].expand(spread)) for axis in range(index.shape[-1])]
-            return torch.stack(each).sum(0) if len(each) > 1 else each[0]
+            return functools.reduce(torch.add, each)
 
         return term
