@@ -12,31 +12,16 @@ MASK32 = 2**32 - 1
 
 
 @implements(BlockPatternConfig)
-class BlockPattern(Pattern, Look):
-    """Own, neighbouring, global and random blocks (Zaheer et al. 2020). Each query's block is its cell."""
+class BlockPattern(Pattern):
+    """Own, neighbouring, global and random blocks (Zaheer et al. 2020)."""
 
     def __init__(self, config: BlockPatternConfig, causal: bool) -> None:
         self.config, self.causal = config, causal
         self.num_global = config.num_global * config.block_size
-        self.ahead = True
 
     def looks(self, longest: int, ahead: bool, alone: bool) -> tuple[Look, ...]:
-        """Itself: blocks are the same whoever looks; those ahead are masked where they may not be seen."""
-        return (self,)
-
-    def cell(self, rank: Tensor) -> Tensor:
-        """The block."""
-        return rank // self.config.block_size
-
-    def keys(self, cell: Tensor, count: Tensor) -> Tensor:
-        """[R, n] -> [R, n, blocks * block_size]."""
-        size, around, first = self.config.block_size, self.config.num_neighbours, self.config.num_global
-        near = cell[..., None] + torch.arange(-around, around + 1, device=cell.device)
-        near = near.masked_fill(near < first, -1)
-        known = torch.arange(first, device=cell.device).expand(*cell.shape, -1)
-        blocks = torch.cat([near, known, self.random_blocks(cell, -(-count // size))], -1)
-        ranks = blocks[..., None] * size + torch.arange(size, device=cell.device)
-        return ranks.masked_fill(blocks[..., None] < 0, -1).flatten(2)
+        """One."""
+        return (BlockLook(self, ahead),)
 
     def random_blocks(self, block: Tensor, count: Tensor) -> Tensor:
         """The random blocks that a block sees, none twice, none that it sees anyway, -1 where there are too few.
@@ -62,6 +47,27 @@ class BlockPattern(Pattern, Look):
         chosen = torch.where(drawn < before, drawn + config.num_global, drawn - before + high[..., None])
         few = torch.arange(config.num_random, device=block.device) >= free[..., None]
         return chosen.masked_fill(few, -1)
+
+
+class BlockLook(Look):
+    """Each block is a cell."""
+
+    def __init__(self, pattern: BlockPattern, ahead: bool) -> None:
+        self.pattern, self.config, self.ahead = pattern, pattern.config, ahead
+
+    def cell(self, rank: Tensor) -> Tensor:
+        """The block."""
+        return rank // self.config.block_size
+
+    def keys(self, cell: Tensor, count: Tensor) -> Tensor:
+        """[R, n] -> [R, n, blocks * block_size]."""
+        size, around, first = self.config.block_size, self.config.num_neighbours, self.config.num_global
+        near = cell[..., None] + torch.arange(-around, (around if self.ahead else 0) + 1, device=cell.device)
+        near = near.masked_fill(near < first, -1)
+        known = torch.arange(first, device=cell.device).expand(*cell.shape, -1)
+        blocks = torch.cat([near, known, self.pattern.random_blocks(cell, -(-count // size))], -1)
+        ranks = blocks[..., None] * size + torch.arange(size, device=cell.device)
+        return ranks.masked_fill(blocks[..., None] < 0, -1).flatten(2)
 
 
 def _ascending(tensors: list[Tensor]) -> list[Tensor]:

@@ -109,17 +109,18 @@ def _sums(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scale: float) -> tuple[Te
     For a query that sees nothing here the sums are those of some other keys, and top is -inf.
     """
     q, k, v, added = _grouped(q, k, v, plan)
-    times = q.shape[1] // k.shape[1]
-    q = q.unflatten(1, (-1, times))  # heads that share keys stand together
-    score = ((q * scale) @ k.mT[:, :, None]).float() if q.dtype != torch.float64 else (q * scale) @ k.mT[:, :, None]
-    score = score + added[:, :, None]
+    times, capacity = q.shape[1] // k.shape[1], q.shape[2]
+    q = (q * scale).unflatten(1, (-1, times)).flatten(2, 3)  # heads that share keys are more queries
+    score = q @ k.mT
+    score = score.to(torch.promote_types(score.dtype, torch.float32))
+    score = score.add_(added if times == 1 else added.repeat(1, 1, times, 1))
     top = score.detach().amax(-1, keepdim=True)
-    share = (score - top).exp()
-    sums, values = share.sum(-1, keepdim=True), share.to(v.dtype) @ v[:, :, None]
+    share = score.sub_(top).exp_()  # in place: of all these only the last is needed for the gradient
+    sums, values = share.sum(-1, keepdim=True), share.to(v.dtype) @ v
 
     def by_query(x: Tensor) -> Tensor:
-        rows = x.flatten(1, 2).transpose(1, 2).unflatten(0, (-1, plan.shape[0])).flatten(1, 2)
-        return _take(rows, plan.back)
+        rows = x.unflatten(2, (times, capacity)).flatten(1, 2).transpose(1, 2)
+        return _take(rows.unflatten(0, (-1, plan.shape[0])).flatten(1, 2), plan.back)
 
     blind = plan.blind[..., None, None]
     return by_query(values), by_query(sums), by_query(top).masked_fill(blind, float("-inf"))

@@ -129,11 +129,8 @@ class NearLook(Look):
         return torch.cat([ranks.masked_fill(ranks < self.num_global, -1), first], -1)
 
     def sees(self, query: Tensor, key: Tensor) -> Tensor:
-        """bool."""
-        gap = (query - key).abs()
-        near = gap < self.reach * self.dilation
-        if self.dilation > 1:
-            near = near & (gap % self.dilation == 0)
+        """bool; all keys of a cell are of its residue class, but for the first."""
+        near = (query - key).abs() < self.reach * self.dilation
         return near | (key < self.num_global) if self.num_global else near
 
 

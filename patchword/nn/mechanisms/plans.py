@@ -107,7 +107,7 @@ class Planner:
         shape = (groups.queries.shape[1], groups.queries.shape[2])
         queries = groups.queries.flatten(1)
         see = there[:, :, None]
-        own, other = self._at(self.queries.rank, queries, shape), ranks[:, :, None]
+        own, other = self._at(self.queries.rank, queries, shape).int(), ranks[:, :, None].int()  # pairs are many
         sees = look.sees(own, other)
         see = see if sees is None else see & sees
         see = see & self._allowed(queries, shape, places, own, other)
