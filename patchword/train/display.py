@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Protocol, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task
 from rich.table import Column
+from rich.text import Text
+
+from patchword.train.signals import write_plainly
 
 
 class Display(Protocol):
@@ -30,6 +33,10 @@ class Display(Protocol):
         """Something that a person should know."""
         ...
 
+    def answer(self, text: str) -> None:
+        """The answer to a signal: to be seen at once, and called where nothing may be printed."""
+        ...
+
     def stop(self) -> None:
         """Training is over."""
         ...
@@ -49,6 +56,10 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Nothing."""
+
+    def answer(self, text: str) -> None:
+        """A bare write: whoever asked should know even here."""
+        write_plainly(text)
 
     def stop(self) -> None:
         """Nothing."""
@@ -80,8 +91,22 @@ class Lines:
         self.stream.write(text + "\n")
         self.stream.flush()
 
+    def answer(self, text: str) -> None:
+        """A bare write."""
+        write_plainly(text)
+
     def stop(self) -> None:
         """Nothing."""
+
+
+class _Figures(ProgressColumn):
+    """The figures, and before them what must be seen at once."""
+
+    note = ""
+
+    def render(self, task: Task) -> Text:
+        """Rich calls this four times a second."""
+        return Text("  ".join(filter(None, [self.note, task.fields["figures"]])))
 
 
 class Live:
@@ -92,10 +117,11 @@ class Live:
     """
 
     def __init__(self, stream: TextIO) -> None:
+        self._figures = _Figures(table_column=Column(overflow="fold"))
         self.progress = Progress(
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             BarColumn(bar_width=12),
-            TextColumn("{task.fields[figures]}", table_column=Column(overflow="fold")),
+            self._figures,
             console=Console(file=stream),
             refresh_per_second=4,
             redirect_stdout=False,
@@ -126,8 +152,13 @@ class Live:
         """The text, above the bar."""
         self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
+    def answer(self, text: str) -> None:
+        """In the bar: it is drawn by another thread, and would draw over any line below it."""
+        self._figures.note = text
+
     def stop(self) -> None:
         """Leave the bar as it is."""
+        self._figures.note = ""
         self.progress.stop()
 
 

@@ -17,13 +17,22 @@ class Stopping(BaseException):
     """Raised inside `StopSignals.interruptible`. Not an Exception: no broad handler may swallow it."""
 
 
+def write_plainly(text: str) -> None:
+    """The text on standard error by a bare write, which disturbs nothing that it interrupts."""
+    os.write(2, f"\n{text}\n".encode())
+
+
 class StopSignals:
     """While entered, the first signal only asks to stop; a second does what signals did before: it stops at once.
 
     Outside the main thread, where Python allows no handlers, signals keep doing what they did.
+
+    Args:
+        answer: tells a person that the signal was heard; may not print, for the interrupted code may be printing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answer: Callable[[str], None] = write_plainly) -> None:
+        self.answer = answer
         self.asked: str | None = None
         """Name of the signal that came; None: none did."""
         self._interruptible = False
@@ -55,8 +64,7 @@ class StopSignals:
             signal.raise_signal(number)
             return
         self.asked = signal.Signals(number).name
-        # a bare write: the interrupted code may itself be in the middle of printing
-        os.write(2, f"\n{self.asked}: finishing this step, then saving; once more stops at once\n".encode())
+        self.answer(f"{self.asked}: finishing this step, then saving; once more stops at once")
         if self._interruptible:
             raise Stopping
 

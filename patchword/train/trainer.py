@@ -66,7 +66,7 @@ def train(
     _warn(run.train, display)
     with ExitStack() as stack:
         place = stack.enter_context(claim_run(Path(folder), run, resume))
-        stop = stack.enter_context(StopSignals())
+        stop = stack.enter_context(StopSignals(display.answer))
         stack.enter_context(_threads(run.train.threads))
         stack.enter_context(applied_to_blocks(model, run.train))
         session = Session(run, task, model, source, place, stop, display)

@@ -104,8 +104,11 @@ def test_a_terminal_gets_a_bar() -> None:
     display.log(TRAIN, 130.0)
     display.log(EVAL, 70.0)
     display.say("odd [markup] stays")
+    display.answer("heard [you]")
+    display.progress.refresh()
     display.stop()
     text = out.getvalue()
+    assert "heard [you]  loss 2.346" in text
     assert "step 40/100  val: loss 1.25" in text
     assert "odd [markup] stays" in text
     assert "20/100" in text
