@@ -80,7 +80,7 @@ class Attention(nn.Module):
         return self.out_proj(out, modality)
 
     def _heads(self, x: Tensor, count: int) -> Tensor:
-        return x.unflatten(-1, (count, self.head_dim)).transpose(1, 2)
+        return x.view(*x.shape[:2], count, self.head_dim).transpose(1, 2)
 
     def _queries(self, x: Tensor, view: View) -> Tensor:
         q = self._heads(self.q_proj(x, view.mask.queries.modality), self.num_heads)
