@@ -9,11 +9,14 @@ from typing import NamedTuple
 import torch
 
 from patchword.config import (
+    ALiBiPositionConfig,
     AttentionConfig,
     ConfigError,
     LearnedPositionConfig,
     NoPositionConfig,
     PositionConfig,
+    RelativeBiasPositionConfig,
+    RelativeKeyPositionConfig,
     RotaryPositionConfig,
     SinusoidalPositionConfig,
     SoftmaxAttentionConfig,
@@ -107,6 +110,12 @@ POSITIONS: tuple[tuple[PositionConfig, bool], ...] = (
     (LearnedPositionConfig(), True),
     (SinusoidalPositionConfig(), True),
     (RotaryPositionConfig(), True),
+    (RelativeBiasPositionConfig(num_buckets=8, max_distance=6), False),
+    (RelativeKeyPositionConfig(max_distance=2), False),
+    (ALiBiPositionConfig(), False),
+    (RelativeBiasPositionConfig(num_buckets=8, max_distance=6), True),
+    (RelativeKeyPositionConfig(max_distance=2), True),
+    (ALiBiPositionConfig(), True),
 )
 """Kinds, on a line and on a grid."""
 
