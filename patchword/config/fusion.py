@@ -1,39 +1,14 @@
-"""Choices of how the towers' tokens meet, and of how a sequence becomes one vector."""
+"""Choices of how the towers' tokens meet: what all have in common, and those in which the trunk continues a tower."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from patchword.config.core import Config
+from patchword.config.errors import Problem
 from patchword.config.numbers import Positive
-
-# ------------------------------------------------------------------ pooling
-
-
-class PoolConfig(Config, family="pooling"):
-    """How a sequence becomes one vector."""
-
-
-class MeanPoolConfig(PoolConfig, kind="mean"):
-    """The mean over the real tokens."""
-
-
-class FirstPoolConfig(PoolConfig, kind="first"):
-    """The first real token (a cls token, where there is one)."""
-
-
-class LastPoolConfig(PoolConfig, kind="last"):
-    """The last real token."""
-
-
-class AttentionPoolConfig(PoolConfig, kind="attention"):
-    """A learned query looks at the tokens (Lee et al. 2019)."""
-
-    num_heads: Positive = 4
-    """Heads of that attention."""
-
-
-# ------------------------------------------------------------------ fusion
+from patchword.config.pooling import MeanPoolConfig, PoolConfig
 
 
 class FusionConfig(Config, family="fusion"):
@@ -47,11 +22,23 @@ class FusionConfig(Config, family="fusion"):
     gives_memory: ClassVar[bool] = False
     """Whether the trunk gets a memory, to look at through cross-attention."""
 
+    def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
+        """What does not go with towers of these widths, by name, and a trunk of width `dim`."""
+        yield from ()
+
+
+class MappedFusionConfig(FusionConfig):
+    """Towers are mapped to the trunk's width first."""
+
     projector: Literal["linear", "mlp"] | None = None
-    """Map from each other tower's width to the trunk's; null: linear where the widths differ, else nothing."""
+    """Map from each tower's width to the trunk's, but for a tower that the trunk continues; null: linear where the
+    widths differ, else nothing."""
 
 
-class ReaderFusionConfig(FusionConfig):
+# ------------------------------------------------------------------ the trunk continues one tower
+
+
+class ReaderFusionConfig(MappedFusionConfig):
     """The trunk continues one tower's tokens; the others are what it reads."""
 
     continues = True
@@ -60,19 +47,57 @@ class ReaderFusionConfig(FusionConfig):
     """The tower whose tokens the trunk continues."""
 
 
-class CrossFusionConfig(ReaderFusionConfig, kind="cross"):
+class SummaryConfig(Config):
+    """A few learned queries look at a sequence, and what they find stands for it from then on."""
+
+    num_queries: Positive = 8
+    """How many (Q)."""
+    num_heads: Positive = 4
+    """Heads of that attention."""
+
+
+class LookingFusionConfig(ReaderFusionConfig):
+    """The trunk looks at the other towers' tokens."""
+
+    summary: SummaryConfig | None = None
+    """What each other tower's tokens are pooled to first (late fusion); null: they are looked at as they are."""
+
+    def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
+        """Heads of the summary that do not divide the width."""
+        if self.summary is not None and dim % self.summary.num_heads:
+            yield Problem("summary.num_heads", f"dim {dim} is not divisible by num_heads {self.summary.num_heads}")
+
+
+class CrossFusionConfig(LookingFusionConfig, kind="cross"):
     """The trunk reads the other towers as a memory, through its cross-attention."""
 
     gives_memory = True
 
 
-class PrefixFusionConfig(ReaderFusionConfig, kind="prefix"):
+class PrefixFusionConfig(LookingFusionConfig, kind="prefix"):
     """The other towers' tokens stand before the reader's and see one another, also in a causal trunk."""
 
     joins = True
 
 
-class JointFusionConfig(ReaderFusionConfig, kind="joint"):
+class JointFusionConfig(LookingFusionConfig, kind="joint"):
     """All tokens in one sequence, the reader's last; in a causal trunk each sees only what stands before it."""
 
     joins = True
+
+
+class FilmFusionConfig(ReaderFusionConfig, kind="film"):
+    """The others' pooled vectors scale and shift each of the reader's tokens (Perez et al. 2018)."""
+
+    pool: PoolConfig = MeanPoolConfig()
+    """How each other tower becomes one vector."""
+
+    def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
+        """Poolings that do not go with the width."""
+        yield from under("pool", self.pool.misfits(dim))
+
+
+def under(path: str, problems: Iterator[Problem]) -> Iterator[Problem]:
+    """The same problems, seen from the owner of the part at `path`."""
+    for problem in problems:
+        yield Problem(f"{path}.{problem.path}", problem.message)

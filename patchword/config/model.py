@@ -9,10 +9,12 @@ from annotated_types import Gt
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
-from patchword.config.fusion import AttentionPoolConfig, FusionConfig, MeanPoolConfig, PoolConfig, ReaderFusionConfig
+from patchword.config.fusion import FusionConfig, LookingFusionConfig, ReaderFusionConfig, under
 from patchword.config.names import name_problems
 from patchword.config.numbers import Dropout, Positive, PositiveFloat
 from patchword.config.parts import InitConfig, NormalInitConfig
+from patchword.config.pooling import MeanPoolConfig, PoolConfig
+from patchword.config.positions import PerModalityPositionConfig
 from patchword.config.stack import StackConfig
 
 Side = tuple[Positive, Positive]
@@ -183,6 +185,9 @@ class ModelConfig(Config):
                 "trunk.cross_attention",
                 f"has nothing to look at: {fusion.kind} fusion gives no memory (cross fusion does)",
             )
+        if fusion is not None:
+            widths = {name: tower.dim for name, tower in self.towers.items()}
+            yield from under("fusion", fusion.misfits(widths, self.fused_dim))
         if fusion is not None and trunk is not None:
             yield from self._trunk_problems(fusion, trunk)
 
@@ -197,6 +202,9 @@ class ModelConfig(Config):
                 yield Problem(f"trunk.{path}", f"{fusion.kind} fusion gives no sequence of several modalities")
             elif list(names) != list(self.towers):
                 yield Problem(f"trunk.{path}", f"should name the towers in their order, {', '.join(self.towers)}")
+        summary = fusion.summary if isinstance(fusion, LookingFusionConfig) else None
+        if summary is not None and isinstance(trunk.position, PerModalityPositionConfig):
+            yield Problem("trunk.position.kind", "a summary (fusion.summary) has no places of its tower's kind")
         if isinstance(fusion, ReaderFusionConfig) and self.towers[fusion.reader].dim != trunk.dim:
             yield Problem(
                 "trunk.dim",
@@ -219,9 +227,14 @@ class ModelConfig(Config):
                     f"{where}.tied",
                     f"the table of {head.text} is {texts[head.text].dim} wide, its tokens {dim}",
                 )
-        pool = getattr(head, "pool", None)
-        if isinstance(pool, AttentionPoolConfig) and dim % pool.num_heads:
-            yield Problem(f"{where}.pool.num_heads", f"dim {dim} is not divisible by num_heads {pool.num_heads}")
+        pool: PoolConfig | None = getattr(head, "pool", None)
+        if pool is not None:
+            yield from under(f"{where}.pool", pool.misfits(dim))
+
+    @property
+    def fused_dim(self) -> int:
+        """Width of the tokens that a fusion gives: the trunk's, or without one that of the first tower."""
+        return self.trunk.dim if self.trunk is not None else next(iter(self.towers.values())).dim
 
     def source_dim(self, head: HeadConfig) -> int:
         """Width of the tokens that a head reads."""

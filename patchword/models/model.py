@@ -25,6 +25,7 @@ class DecodeState:
     def __init__(self, parts: dict[str, Tokens], reader: StackCache, trunk: StackCache) -> None:
         self.parts, self.reader, self.trunk = parts, reader, trunk
         self.memory: Tokens | None = None
+        self.kept: Tensor | None = None
         self.started = False
 
     def select(self, rows: Tensor) -> None:
@@ -132,8 +133,7 @@ class Model(nn.Module):
         parts = self.encode(inputs, skip=fusion.reader)
         batch = _tensor(next(iter(inputs.values()))).shape[0]
         like = next(self.trunk.parameters())
-        prefix = 0 if self.trunk.config.cross_attention is not None else sum(t.x.shape[1] for t in parts.values())
-        trunk = self.trunk.new_cache(batch, prefix + max_len, like, static)
+        trunk = self.trunk.new_cache(batch, fusion.length_before(parts) + max_len, like, static)
         return DecodeState(parts, reader.new_cache(batch, max_len, like, static), trunk)
 
     def step(self, text: Any, state: DecodeState, head: str) -> Tensor:
@@ -142,9 +142,9 @@ class Model(nn.Module):
         tokens = reader(text, state.reader)
         if not state.started:
             fused = fusion({**state.parts, fusion.reader: tokens})
-            state.memory, state.started = fused.memory, True
+            state.memory, state.kept, state.started = fused.memory, fused.kept, True
         else:
-            fused = Fused(fusion.following(tokens), state.memory)
+            fused = Fused(fusion.following(tokens, state.kept), state.memory)
         out = self._continue(fused, state.trunk)
         return self.heads[head](Tokens(out.x[:, -1:]))[:, 0]
 

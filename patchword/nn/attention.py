@@ -110,6 +110,10 @@ class Attention(nn.Module):
             cache.k, cache.v = k, v
         return k, v
 
+    def share(self, first: Attention) -> None:
+        """Take over what all layers of a stack have in common from the first's."""
+        self.mechanism.share(first.mechanism)
+
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> LayerCache | MemoryCache:
         """What decoding remembers of this layer."""
         return MemoryCache() if self.cross else self.mechanism.new_cache(batch, max_len, like, static)

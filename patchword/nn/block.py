@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from patchword.cache import BlockCache, LayerCache, MemoryCache
 from patchword.config import StackConfig
 from patchword.nn.attention import Attention, View
 from patchword.nn.residual import Residual
+from patchword.nn.summed import SummedAttention
 
 
 class Block(nn.Module):
@@ -24,10 +26,10 @@ class Block(nn.Module):
     Args:
         config: the stack that it belongs to.
         index: its place in that stack.
-        memory_dim: width of the memory's tokens; None: the stack's own.
+        memory_dim: width of the memory's tokens; None: the stack's own. Several memories: their widths by name.
     """
 
-    def __init__(self, config: StackConfig, index: int = 0, memory_dim: int | None = None) -> None:
+    def __init__(self, config: StackConfig, index: int = 0, memory_dim: int | Mapping[str, int] | None = None) -> None:
         super().__init__()
         drop_path = config.residual.drop_path * index / max(config.depth - 1, 1)
 
@@ -36,8 +38,11 @@ class Block(nn.Module):
 
         own, cross, ffn = config.attention, config.cross_attention, config.ffn
         self.self_attn = residual(Attention(own, config.dim)) if own is not None else None
+        looks = SummedAttention if isinstance(memory_dim, Mapping) else Attention
         self.cross_attn = (
-            residual(Attention(cross, config.dim, memory_dim or config.dim)) if cross is not None else None
+            residual(looks(cross, config.dim, memory_dim or config.dim))  # pyright: ignore[reportArgumentType]
+            if cross is not None
+            else None
         )
         self.ffn = residual(ffn.build(config.dim)) if ffn is not None else None
 
@@ -45,9 +50,15 @@ class Block(nn.Module):
         """Take over what all blocks of a stack have in common from the first."""
         for mine, theirs in ((self.self_attn, first.self_attn), (self.cross_attn, first.cross_attn)):
             if mine is not None and theirs is not None and mine is not theirs:
-                cast(Attention, mine.step).mechanism.share(cast(Attention, theirs.step).mechanism)
+                cast(Attention, mine.step).share(cast(Attention, theirs.step))
 
-    def forward(self, x: Tensor, own: View, memory: View | None = None, cache: BlockCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        own: View,
+        memory: View | Mapping[str, View] | None = None,
+        cache: BlockCache | None = None,
+    ) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
         if self.self_attn is not None:
             x = self.self_attn(x, own, cache.own if cache is not None else None)

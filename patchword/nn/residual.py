@@ -41,9 +41,12 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
         """[B, T, D] -> [B, T, D]; `context` is what the step needs beside its tokens."""
-        if self.pre:
-            return x + self._regularised(self.step(self.norm(x), *context))
-        return self.norm(x + self._regularised(self.step(x, *context)))
+        y = x + self._regularised(self.step(self.given(x), *context))
+        return y if self.pre else self.norm(y)
+
+    def given(self, x: Tensor) -> Tensor:
+        """What the step is given of x."""
+        return self.norm(x) if self.pre else x
 
     def _regularised(self, y: Tensor) -> Tensor:
         if self.out_norm is not None:

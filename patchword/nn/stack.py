@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -21,10 +22,13 @@ class Stack(nn.Module):
     Args:
         config: its shape.
         places: where its tokens can stand, for positions that keep a table.
-        memory_dim: width of the memory's tokens, where it looks at one; None: its own width.
+        memory_dim: width of the memory's tokens, where it looks at one; None: its own width. Several memories, each
+            looked at through attention of its own: their widths by name.
     """
 
-    def __init__(self, config: StackConfig, places: Places = ANYWHERE, memory_dim: int | None = None) -> None:
+    def __init__(
+        self, config: StackConfig, places: Places = ANYWHERE, memory_dim: int | Mapping[str, int] | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         own = config.attention
@@ -36,15 +40,19 @@ class Stack(nn.Module):
             cast(Block, block).share(cast(Block, self.blocks[0]))
         self.norm = config.norm.build(config.dim) if config.final_norm and config.depth else None
 
-    def forward(self, tokens: Tokens, memory: Tokens | None = None, cache: StackCache | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tokens, memory: Tokens | Mapping[str, Tokens] | None = None, cache: StackCache | None = None
+    ) -> Tensor:
         """Tokens [B, T, D], memory [B', S, memory_dim] with B' a divisor of B -> [B, T, D]."""
-        own, memory_view = self._views(tokens, memory, cache)
+        own = self.view(tokens, cache)
+        look = {n: look_at(m, own) for n, m in memory.items()} if isinstance(memory, Mapping) else look_at(memory, own)
         x = self.position.add(tokens.x, own.mask.queries)
         for i, block in enumerate(self.blocks):
-            x = block(x, own, memory_view, cache.blocks[i] if cache is not None else None)
+            x = block(x, own, look, cache.blocks[i] if cache is not None else None)
         return x if self.norm is None else self.norm(x)
 
-    def _views(self, tokens: Tokens, memory: Tokens | None, cache: StackCache | None) -> tuple[View, View | None]:
+    def view(self, tokens: Tokens, cache: StackCache | None = None) -> View:
+        """How tokens look at their own sequence; made once for all blocks."""
         x, info = tokens
         batch, length, device = x.shape[0], x.shape[1], x.device
         if cache is None:
@@ -57,12 +65,7 @@ class Stack(nn.Module):
             extended = cache.extend(info, batch, length, device)
             mask = Mask(extended.queries, extended.keys, length, extended.end, extended.start)
         rotation = self.position.rotation(mask.queries, x.dtype)
-        own = View(mask, rotation, self.position.bias(mask.queries, mask.keys))
-        if memory is None:
-            return own, None
-        info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
-        memory_mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1], own=mask)  # one row serves all, folded or not
-        return own, View(memory_mask, memory=memory.x)
+        return View(mask, rotation, self.position.bias(mask.queries, mask.keys))
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool = False) -> StackCache:
         """What decoding remembers, for up to `max_len` tokens a row.
@@ -81,3 +84,12 @@ class Stack(nn.Module):
             for block in self.blocks
         ]
         return StackCache(blocks, batch, max_len, static, like.device, self.position.compares)
+
+
+def look_at(memory: Tokens | None, own: View) -> View | None:
+    """How tokens that see one another through `own` look at a memory; None: there is none."""
+    if memory is None:
+        return None
+    info = SequenceInfo(valid=memory.info.valid)  # places and order say nothing between two sequences
+    mask = Mask(SequenceInfo(), info, 1, memory.x.shape[1], own=own.mask)  # one row serves all, folded or not
+    return View(mask, memory=memory.x)

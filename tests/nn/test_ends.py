@@ -8,17 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.config import (
-    AttentionPoolConfig,
-    FirstPoolConfig,
     ImageTowerConfig,
-    LastPoolConfig,
-    MeanPoolConfig,
-    PoolConfig,
     TextTowerConfig,
     UserError,
 )
 from patchword.nn import PatchEmbedding, TextEmbedding
-from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
+from patchword.sequence import ImageInput, SequenceInfo, TextInput
 from patchword.testing import randomise
 
 IMAGE = ImageTowerConfig(dim=12, patch_size=(4, 2), image_size=(16, 16), mean=(0.1, 0.4, 0.6), std=(0.2, 0.5, 0.8))
@@ -136,49 +131,3 @@ def test_text(scale: bool) -> None:
 def test_a_vocabulary_must_be_known() -> None:
     with pytest.raises(UserError, match="vocab_size is not known yet"):
         TextEmbedding(TextTowerConfig(dim=8))
-
-
-# ------------------------------------------------------------------ pooling
-
-
-def pooled(config: PoolConfig, x: Tensor, valid: Tensor | None) -> Tensor:
-    pool = config.build(8)
-    randomise(pool, torch.Generator().manual_seed(2))
-    return pool.double()(Tokens(x, SequenceInfo(valid=valid)))
-
-
-def by_definition(kind: str, row: Tensor) -> Tensor:
-    if not len(row):
-        return torch.zeros(8, dtype=row.dtype)
-    return {"mean": row.mean(0), "first": row[0], "last": row[-1]}[kind]
-
-
-@pytest.mark.parametrize("config", [MeanPoolConfig(), FirstPoolConfig(), LastPoolConfig(), AttentionPoolConfig()])
-def test_pooling(config: PoolConfig) -> None:
-    x = torch.randn(5, 6, 8, dtype=torch.float64)
-    valid = torch.rand(5, 6) < 0.5
-    valid[0], valid[1], valid[2] = True, False, torch.tensor([False] * 5 + [True])
-    got = pooled(config, x, valid)
-    torch.testing.assert_close(pooled(config, x, None)[0], got[0])
-    for i in range(5):
-        row = x[i, valid[i]]
-        alone = pooled(config, row[None], None)[0]
-        torch.testing.assert_close(got[i], alone, atol=1e-12, rtol=1e-12)
-        if config.kind != "attention":
-            torch.testing.assert_close(got[i], by_definition(config.kind, row), atol=1e-12, rtol=1e-12)
-    assert got[1].eq(0).all(), "a sequence without real tokens gives zeros"
-    assert pooled(config, x[:0], valid[:0]).shape == (0, 8)
-    assert pooled(config, x[:, :0], valid[:, :0]).eq(0).all()
-
-
-def test_attention_pooling_is_a_weighted_mean_of_values() -> None:
-    config = AttentionPoolConfig(num_heads=2)
-    pool = config.build(8)
-    randomise(pool, torch.Generator().manual_seed(3))
-    pool, x = pool.double(), torch.randn(2, 5, 8, dtype=torch.float64)
-    layer = pool.attention
-    q, k, v = layer.q_proj(pool.query), layer.k_proj(x), layer.v_proj(x)
-    q, k, v = (part.unflatten(-1, (2, 4)) for part in (q, k, v))
-    weights = (torch.einsum("he,bshe->bhs", q, k) / 2).softmax(-1)
-    want = layer.out_proj(torch.einsum("bhs,bshe->bhe", weights, v).flatten(1))
-    torch.testing.assert_close(pool(Tokens(x)), want, atol=1e-12, rtol=1e-12)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from patchword.config import FusionConfig
+from patchword.config import FusionConfig, MappedFusionConfig
 from patchword.sequence import SequenceInfo, Tokens
 
 
@@ -19,36 +19,27 @@ class Fused(NamedTuple):
     tokens: Tokens
     """The sequence it continues, [B, T, D]."""
     memory: Tokens | None = None
-    """What it may look at beside, [B, S, D]; None: nothing."""
+    """What it may look at beside, [B', S, D] with B' a divisor of B; None: nothing."""
     start: int = 0
     """Where the reader's own tokens begin in `tokens`."""
+    kept: Tensor | None = None
+    """What the reader's later tokens need of the others, [B', ...] with B' a divisor of B; None: nothing."""
 
 
 class Fusion(nn.Module, ABC):
-    """Maps towers to the trunk's width; kinds say how the sequences are put together.
+    """How towers meet. A kind is a subclass, found by the class of its settings (`implements`).
+
+    A tower without input gives no tokens, a sample without it tokens that are not real: both must change nothing.
 
     Args:
-        config: how the towers are mapped, and each kind's own settings.
-        dims: width of each tower, by name.
+        config: the kind's settings.
+        dims: width of each tower, by name, in the order of `info.modality`.
         dim: width of the trunk (D).
-        keep: a tower that is not mapped, since the trunk continues it; None: all are.
     """
 
-    def __init__(self, config: FusionConfig, dims: Mapping[str, int], dim: int, keep: str | None = None) -> None:
+    def __init__(self, config: FusionConfig, dims: Mapping[str, int], dim: int) -> None:
         super().__init__()
-        self.names = list(dims)
-        self.mapped = [name for name in dims if name != keep]
-        maps = {name: _projector(config.projector, dims[name], dim) for name in self.mapped}
-        self.projectors = nn.ModuleDict({name: m for name, m in maps.items() if m is not None})
-
-    def project(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
-        """The towers' tokens at the trunk's width, in the order of the configuration."""
-        made = []
-        for name in self.mapped:
-            tokens = parts[name]
-            x = self.projectors[name](tokens.x) if name in self.projectors else tokens.x
-            made.append(self.marked(name, Tokens(x, tokens.info)))
-        return made
+        self.names, self.dim = list(dims), dim
 
     def marked(self, name: str, tokens: Tokens) -> Tokens:
         """A tower's tokens, each marked as its own; of their places only rows and columns are kept."""
@@ -59,10 +50,79 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
-        """Tokens of every tower -> what the trunk reads."""
+        """Tokens of every tower -> what the trunk reads.
+
+        Raises:
+            ValueError: towers whose numbers of rows do not go evenly.
+        """
 
 
-def _projector(kind: str | None, width: int, dim: int) -> nn.Module | None:
-    if kind == "mlp":
-        return nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, dim))
-    return nn.Linear(width, dim) if kind == "linear" or width != dim else None
+class Projectors(nn.ModuleDict):
+    """Maps from towers' widths to the trunk's, for those that need one.
+
+    Args:
+        kind: linear, mlp, or None: linear where the widths differ.
+        dims: width of each tower, by name.
+        dim: width of the trunk (D).
+    """
+
+    def __init__(self, kind: str | None, dims: Mapping[str, int], dim: int) -> None:
+        super().__init__()
+        for name, width in dims.items():
+            if kind == "mlp":
+                self[name] = nn.Sequential(nn.Linear(width, dim), nn.GELU(), nn.Linear(dim, dim))
+            elif kind == "linear" or width != dim:
+                self[name] = nn.Linear(width, dim)
+
+    def forward(self, name: str, x: Tensor) -> Tensor:
+        """What is of a tower's width at the trunk's; [..., D'] -> [..., D]."""
+        return self[name](x) if name in self else x
+
+
+class MappedFusion(Fusion):
+    """Maps towers to the trunk's width first.
+
+    Args:
+        config: how they are mapped, and the kind's own settings.
+        dims: width of each tower, by name.
+        dim: width of the trunk (D).
+        keep: a tower that is not mapped, since the trunk continues it; None: all are.
+    """
+
+    def __init__(self, config: MappedFusionConfig, dims: Mapping[str, int], dim: int, keep: str | None = None) -> None:
+        super().__init__(config, dims, dim)
+        self.mapped = [name for name in dims if name != keep]
+        self.projectors = Projectors(config.projector, {name: dims[name] for name in self.mapped}, dim)
+
+    def project(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
+        """The towers' tokens at the trunk's width, in the order of the configuration, each marked as its tower's."""
+        made = []
+        for name in self.mapped:
+            x, info = parts[name]
+            made.append(self.marked(name, Tokens(self.projectors(name, x), info)))
+        return made
+
+
+def rows_of(parts: Mapping[str, Tokens]) -> int:
+    """Rows of the tower that has most: several texts of one sample share its picture."""
+    return max(len(tokens.x) for tokens in parts.values())
+
+
+def spread(x: Tensor, rows: int) -> Tensor:
+    """Each row as many times as there are rows for it, one after another; [B, ...] -> [rows, ...].
+
+    Raises:
+        ValueError: rows that do not go evenly.
+    """
+    if len(x) == rows:
+        return x
+    if not len(x) or rows % len(x):
+        raise ValueError(f"{rows} texts do not go evenly with {len(x)} samples")
+    return x.repeat_interleave(rows // len(x), 0)
+
+
+def spread_tokens(tokens: Tokens, rows: int) -> Tokens:
+    """The same for tokens and what is known of them; facts that are one row for all stay so."""
+    batch = len(tokens.x)
+    facts = (f if f is None or (len(f) == 1 and batch != 1) else spread(f, rows) for f in tokens.info)
+    return Tokens(spread(tokens.x, rows), SequenceInfo(*facts))

@@ -5,67 +5,85 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor, nn
 
 from patchword.config import (
     CrossFusionConfig,
     JointFusionConfig,
+    LookingFusionConfig,
     PrefixFusionConfig,
     ReaderFusionConfig,
     implements,
 )
-from patchword.nn.fusion.base import Fused, Fusion
+from patchword.nn.fusion.base import Fused, MappedFusion, spread_tokens
+from patchword.nn.pooling import Summary
 from patchword.sequence import SequenceInfo, Tokens, concat
 
 
-class ReaderFusion(Fusion):
+class ReaderFusion(MappedFusion):
     """The trunk continues the reader's tokens, which keep their width."""
+
+    shows_tokens = True
+    """Whether the trunk looks at the others' tokens themselves, rather than at what was made of them."""
 
     def __init__(self, config: ReaderFusionConfig, dims: Mapping[str, int], dim: int) -> None:
         super().__init__(config, dims, dim, keep=config.reader)
         self.reader = config.reader
 
-    def beside(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
-        """The others' tokens, one row for each of the reader's: several texts of one sample repeat them."""
-        rows = parts[self.reader].x.shape[0]
-        return [_repeat(tokens, rows) for tokens in self.project(parts)]
-
-    def following(self, tokens: Tokens) -> Tokens:
-        """The reader's next tokens in a decoding that has begun; [B, T, D] -> same."""
+    def following(self, tokens: Tokens, kept: Tensor | None) -> Tokens:
+        """The reader's next tokens in a decoding that has begun; [B, T, D] -> same. `kept` is that of its `Fused`."""
         return Tokens(tokens.x, SequenceInfo(valid=tokens.info.valid))
 
+    def length_before(self, parts: Mapping[str, Tokens]) -> int:
+        """How many tokens will stand before the reader's."""
+        return 0
 
-def _repeat(tokens: Tokens, rows: int) -> Tokens:
-    batch = tokens.x.shape[0]
-    if batch == rows:
-        return tokens
-    if not batch or rows % batch:
-        raise ValueError(f"{rows} texts do not go evenly with {batch} samples")
-    times = rows // batch
-    facts = [None if fact is None else fact.repeat_interleave(times, 0) for fact in tokens.info]
-    return Tokens(tokens.x.repeat_interleave(times, 0), SequenceInfo(*facts))
+
+class LookingFusion(ReaderFusion):
+    """The trunk looks at the others' tokens, or at a summary of them."""
+
+    def __init__(self, config: LookingFusionConfig, dims: Mapping[str, int], dim: int) -> None:
+        super().__init__(config, dims, dim)
+        self.shows_tokens = config.summary is None
+        named = {} if config.summary is None else {name: Summary(config.summary, dim) for name in self.mapped}
+        self.summaries = nn.ModuleDict(named)
+
+    def others(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
+        """What the trunk sees of every tower but the reader, [B', S, D] each."""
+        made = self.project(parts)
+        if not self.summaries:
+            return made
+        return [self.marked(name, self.summaries[name](tokens)) for name, tokens in zip(self.mapped, made, strict=True)]
 
 
 @implements(CrossFusionConfig)
-class CrossFusion(ReaderFusion):
+class CrossFusion(LookingFusion):
     """The trunk continues the reader's tokens and looks at all others as one memory."""
 
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> the reader's, with a memory."""
-        others = self.project(parts)
+        others = self.others(parts)
         memory = concat(others) if others else None
         return Fused(parts[self.reader], memory)
 
 
-class _Sequence(ReaderFusion):
+class _Sequence(LookingFusion):
     """One sequence of all, the reader's tokens last."""
 
-    def following(self, tokens: Tokens) -> Tokens:
+    def following(self, tokens: Tokens, kept: Tensor | None) -> Tokens:
         """The reader's next tokens, marked as its own."""
         return self.marked(self.reader, tokens)
 
+    def length_before(self, parts: Mapping[str, Tokens]) -> int:
+        """How many tokens will stand before the reader's."""
+        if self.summaries:
+            return sum(summary.num_queries for summary in self.summaries.values())  # pyright: ignore
+        return sum(parts[name].x.shape[1] for name in self.mapped)
+
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
-        """Tokens of every tower -> one sequence."""
-        others = self.beside(parts)
+        """Tokens of every tower -> one sequence; several texts of one sample each have its other tokens."""
+        rows = len(parts[self.reader].x)
+        others = [spread_tokens(tokens, rows) for tokens in self.others(parts)]
         tokens = concat([*others, self.marked(self.reader, parts[self.reader])])
         return Fused(tokens, None, sum(t.x.shape[1] for t in others))
 
