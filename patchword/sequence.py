@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class TextInput(NamedTuple):
@@ -59,6 +59,12 @@ class Tokens(NamedTuple):
 def positions_of(valid: Tensor) -> Tensor:
     """Place of each real token among the real ones of its row; int [B, T] from bool [B, T]."""
     return (valid.long().cumsum(-1) - 1).clamp_min(0)
+
+
+def can_look(tensor: Tensor) -> bool:
+    """Whether its values can be read for nothing: it is on a CPU, nothing is being compiled, and it has values at all
+    (a tensor that only stands for one, as when a model is sized, has none)."""
+    return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def real(tokens: Tokens) -> Tensor:
@@ -177,7 +183,7 @@ class Mask:
                     return Lowered(causal=True)
         see = self.dense(causal, window, device)
         empty = ~see.any(-1, keepdim=True)
-        if device.type == "cpu" and not torch.compiler.is_compiling() and not empty.any():
+        if can_look(empty) and not empty.any():
             return Lowered(see=see)  # looking is free on a CPU, and spares every layer the clearing of rows
         return Lowered(see=see | empty, empty=empty)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from patchword.config import ImageTowerConfig, TextTowerConfig, UserError
 from patchword.nn.positions import Places
 from patchword.nn.stem import ConvStem
-from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens
+from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens, can_look
 
 
 class TextEmbedding(nn.Module):
@@ -100,7 +100,7 @@ class PatchEmbedding(nn.Module):
 
     def _inside(self, pos: Tensor, size: Tensor) -> Tensor:
         patch = torch.tensor(self.patch, device=size.device)
-        if size.device.type == "cpu" and not torch.compiler.is_compiling() and (size % patch).any():
+        if can_look(size) and (size % patch).any():
             bad = size[(size % patch).any(-1)][0].tolist()
             raise UserError(f"a picture of {bad[0]} x {bad[1]} pixels is not a whole number of patches of {self.patch}")
         return (pos < (size // patch)[:, None, :]).all(-1)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.nn.mechanisms.sums import Chunks, Side, split
-from patchword.sequence import Mask, SequenceInfo
+from patchword.sequence import Mask, SequenceInfo, can_look
 
 
 class Ordering(NamedTuple):
@@ -66,7 +66,7 @@ def _ascending(order: Tensor | None) -> bool:
     """Whether each token comes after the one before it, as far as one can look without waiting."""
     if order is None:
         return True
-    if torch.compiler.is_compiling() or order.device.type != "cpu":
+    if not can_look(order):
         return False
     return bool((order.diff(dim=-1) > 0).all())
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from patchword.sequence import Mask, SequenceInfo, positions_of
+from patchword.sequence import Mask, SequenceInfo, can_look, positions_of
 
 LAST = 2**62
 """More than any number of a document or a cell."""
@@ -54,7 +54,7 @@ class Queries(NamedTuple):
 def standing(info: SequenceInfo, num_keys: int, device: torch.device) -> Standing:
     """The coordinates of `num_keys` keys."""
     places, valid = torch.arange(num_keys, device=device)[None], info.valid
-    if valid is not None and device.type == "cpu" and not torch.compiler.is_compiling() and bool(valid.all()):
+    if valid is not None and can_look(valid) and bool(valid.all()):
         valid = None  # looking is free on a CPU, and lets all rows share one plan
     if info.segment is not None:
         return _in_documents(places, valid, info.segment)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from patchword.config import LearnedPositionConfig, UserError, implements
 from patchword.nn.positions.base import Heads, Places, Position, places_of
 from patchword.nn.positions.bicubic import taps
-from patchword.sequence import SequenceInfo
+from patchword.sequence import SequenceInfo, can_look
 
 
 @implements(LearnedPositionConfig)
@@ -64,7 +64,7 @@ class LearnedPosition(Position):
         return mixed.unflatten(0, pos.shape[:2])
 
     def _check(self, pos: Tensor) -> None:
-        if torch.compiler.is_compiling() or pos.device.type != "cpu" or not pos.numel():
+        if not can_look(pos) or not pos.numel():
             return
         sides = (pos if pos.ndim == 3 else pos[..., None]).flatten(0, -2)
         most = sides.amax(0).tolist()
