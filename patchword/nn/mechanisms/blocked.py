@@ -38,7 +38,7 @@ def blocked_softmax(q: Tensor, k: Tensor, v: Tensor, looks: list[list[Plan]], sc
     else:
         out = _alternatives([(_fused(q, k, v, plan, scores), plan) for plan in looks[0]])
     rows = len(looks[0][0].back)
-    return (out.unflatten(2, (-1, q.shape[1])).transpose(1, 2)[0] if rows == 1 else out).transpose(1, 2)
+    return (out.unflatten(2, (-1, q.shape[1]))[0].transpose(0, 1) if rows == 1 else out).transpose(1, 2)
 
 
 def gather(x: Tensor, places: Tensor) -> Tensor:

@@ -61,23 +61,22 @@ class Planner:
     Args:
         mask: the facts.
         policy: what else limits who may see whom.
-        length: queries of a row, beams folded in.
-        like: its dtype and device are those of the scores.
+        like: the queries, [B, H, T, E]; beams of one memory folded into their length.
     """
 
-    def __init__(self, mask: Mask, policy: Policy, length: int, like: Tensor) -> None:
-        self.mask, self.policy, self.length, self.like = mask, policy, length, like
-        device = like.device
-        self.keys = standing(mask.keys, mask.num_keys, device)
-        self.queries = queries_of(mask, self.keys, policy.ratio, length, device)
-        causal = (policy.causal, mask.queries.order, mask.keys.order)
-        facts = (*self.keys, *self.queries, *causal[1:])
-        self.rows = max(len(fact) for fact in facts if isinstance(fact, Tensor))
+    def __init__(self, mask: Mask, policy: Policy, like: Tensor) -> None:
+        self.mask, self.policy, self.like = mask, policy, like
+        batch, _, self.length, _ = like.shape
+        self.keys = standing(mask.keys, mask.num_keys, like.device)
+        self.queries = queries_of(mask, self.keys, policy.ratio, self.length, like.device)
+        self.alone = self.length == 1
+        orders = (mask.queries.order, mask.keys.order)
+        alike = max(len(fact) for fact in (*self.keys, *self.queries, *orders) if fact is not None)
+        self.rows = batch if self.alone else alike  # a few rows are gathered where they are, many as one
         self.keys = Standing(*(None if x is None else x.expand(self.rows, -1) for x in self.keys))  # pyright: ignore
         self.queries = Queries(*(x.expand(self.rows, -1) for x in self.queries))
         self.own = mask.own is None
-        self.in_order = self.own and causal == (True, None, None)
-        self.alone = length == 1
+        self.in_order = self.own and policy.causal and orders == (None, None)
 
     def plans(self, pattern: Pattern) -> list[list[Plan]]:
         """Plans whose results are put together by query: the looks of a union, each a list of alternatives."""
@@ -178,7 +177,7 @@ def grouped(cell: Tensor, live: Tensor) -> Grouping | None:
     return Grouping(cells[:, :-1], queries[:, :-1].unflatten(1, (num, capacity)), back)
 
 
-def plans_for(mask: Mask, pattern: Pattern, policy: Policy, length: int, like: Tensor) -> list[list[Plan]]:
+def plans_for(mask: Mask, pattern: Pattern, policy: Policy, like: Tensor) -> list[list[Plan]]:
     """The plans of a pattern, without gradient."""
     with torch.no_grad():
-        return Planner(mask, policy, length, like).plans(pattern)
+        return Planner(mask, policy, like).plans(pattern)

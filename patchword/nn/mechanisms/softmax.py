@@ -9,13 +9,19 @@ from torch import Tensor
 from patchword.cache import KeyValueCache, LayerCache
 from patchword.config import SoftmaxAttentionConfig, implements
 from patchword.nn.mechanisms.base import Mechanism
+from patchword.nn.mechanisms.blocked import Scores
+from patchword.nn.mechanisms.near import is_short, near_softmax
+from patchword.nn.mechanisms.plans import Policy
 from patchword.nn.positions import Bias, Constant
 from patchword.sequence import Mask
 
 
 @implements(SoftmaxAttentionConfig)
 class SoftmaxAttention(Mechanism):
-    """Scaled dot-product attention (Vaswani et al. 2017); n^2 in time, n in memory where a fused kernel runs."""
+    """Scaled dot-product attention (Vaswani et al. 2017); n^2 in time, n in memory where a fused kernel runs.
+
+    Where a window is short against the length, only the keys in it are gathered: n.w. Padding then gets zeros.
+    """
 
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None, cache: LayerCache | None = None
@@ -28,7 +34,9 @@ class SoftmaxAttention(Mechanism):
             k.shape[2] == 0
         ):  # nothing to see, but every weight stays in the graph: ranks without pictures must reduce too
             return (q + k.sum() + v.sum()) * 0.0
-        policy = (self.config.causal, self.config.window)
+        policy, dropout = (self.config.causal, self.config.window), self.config.dropout if self.training else 0.0
+        if self.config.window is not None and bias is None and is_short(self.config.window, self.config.causal, q, k):
+            return near_softmax(q, k, v, mask, Policy(*policy), Scores(self.scale, dropout))
         lowered = mask.lower(*policy, q.device)
         added, triangle = None if lowered.see is None else mask.additive(*policy, q), lowered.causal
         if bias is not None:
@@ -38,7 +46,7 @@ class SoftmaxAttention(Mechanism):
             k,
             v,
             attn_mask=added,
-            dropout_p=self.config.dropout if self.training else 0.0,
+            dropout_p=dropout,
             is_causal=triangle,
             scale=self.scale,
             enable_gqa=self.num_kv_heads != self.num_heads,

@@ -8,7 +8,7 @@ from patchword.cache import KeyValueCache, LayerCache
 from patchword.config import SparseAttentionConfig, implements
 from patchword.nn.mechanisms.base import Mechanism
 from patchword.nn.mechanisms.blocked import Scores, blocked_softmax
-from patchword.nn.mechanisms.plans import Plan, Policy, plans_for
+from patchword.nn.mechanisms.plans import Policy, plans_for
 from patchword.nn.positions import Bias
 from patchword.sequence import Mask
 
@@ -39,11 +39,8 @@ class SparseAttention(Mechanism):
             k, v = cache.write(k, v, mask.start)
         if not q.numel() or not k.numel():
             return (q + k.sum() + v.sum()) * 0.0
-        config, length = self.config, q.shape[2]
+        config = self.config
         policy = Policy(config.causal, config.window, config.memory_ratio)
-
-        def make() -> list[list[Plan]]:
-            return plans_for(mask, self.pattern, policy, length, q)
-
-        plans = mask.once(("sparse", config.pattern, policy, length, q.dtype), make)
+        key = ("sparse", config.pattern, policy, q.shape[:3], q.dtype)
+        plans = mask.once(key, lambda: plans_for(mask, self.pattern, policy, q))
         return blocked_softmax(q, k, v, plans, Scores(self.scale))
