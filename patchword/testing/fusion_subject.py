@@ -27,7 +27,7 @@ from patchword.sequence import SequenceInfo, Tokens, real
 from patchword.testing.subject import randomise
 
 DIM, VOCAB = 16, 11
-LENGTHS = {"image": 5, "text": 4, "other": 3}
+LENGTHS = {"image": 5, "other": 3, "third": 3}
 
 
 class FusionSubject:
@@ -42,8 +42,8 @@ class FusionSubject:
         self.config = config
         self.reader = config.reader if isinstance(config, ReaderFusionConfig) else None
         self.text = self.reader or "text"
-        others = [name for name in LENGTHS if name != "text"]
-        self.widths = dict(widths or {others[0]: 12, self.text: DIM, others[1]: 20})
+        first, last = [name for name in LENGTHS if name != self.text][:2]
+        self.widths = dict(widths or {first: 12, self.text: DIM, last: 20})
         self.generator = torch.Generator().manual_seed(0)
         self.fusion: Fusion = config.build(self.widths, DIM)
         randomise(self.fusion, self.generator)
@@ -53,9 +53,9 @@ class FusionSubject:
 
     def tokens(self, name: str, batch: int, length: int | None = None) -> Tokens:
         """Random tokens of a tower, all real; [B, T, D']."""
-        length = LENGTHS.get(name, LENGTHS["text"]) if length is None else length
+        length = (4 if name == self.text else LENGTHS[name]) if length is None else length
         x = torch.randn(batch, length, self.widths[name], generator=self.generator, dtype=torch.float64)
-        pos = torch.randint(0, 4, (1, length, 2), generator=self.generator) if name == "image" else None
+        pos = torch.randint(0, 4, (1, length, 2), generator=self.generator) if name != self.text else None
         return Tokens(x, SequenceInfo(pos=pos))
 
     def parts(self, batch: int) -> dict[str, Tokens]:
