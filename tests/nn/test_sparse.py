@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from patchword.config import (
@@ -23,6 +25,7 @@ from patchword.config import (
     StridedPatternConfig,
 )
 from patchword.nn import Stack
+from patchword.nn.attention import Attention, View
 from patchword.nn.mechanisms import blocked
 from patchword.nn.mechanisms.block_pattern import BlockPattern
 from patchword.nn.mechanisms.sparse import SparseAttention
@@ -384,6 +387,33 @@ def test_more_summary_than_block_is_refused() -> None:
 def test_dropout_is_refused() -> None:
     with pytest.raises(ConfigError, match="sparse attention cannot do: dropout"):
         SparseAttentionConfig(dropout=0.1)
+
+
+# ------------------------------------------------------------------ the fixture
+
+
+def layer(data: dict[str, Tensor], pattern: PatternConfig, causal: bool = False) -> Attention:
+    attention = Attention(SparseAttentionConfig(num_heads=4, pattern=pattern, causal=causal), 32)
+    attention.load_state_dict({name.removeprefix("sd/"): t for name, t in data.items() if name.startswith("sd/")})
+    return attention
+
+
+def test_fixture(shared: Path) -> None:
+    """The parts of it that follow the definition: a band of 2 with one global token; full attention if short."""
+    path = shared / "reference" / "fixtures" / "s003_sparse_attention.safetensors"
+    if not path.is_file():
+        pytest.skip("needs ../shared/reference")
+    data = load_file(path)
+    pattern = LocalPatternConfig(reach=3, num_global=1)
+    valid = data["in/mask"] > 0
+    for name, causal, real in (("", False, None), ("_causal", True, None), ("_masked", False, valid)):
+        info = SequenceInfo(valid=real)
+        got = layer(data, pattern, causal)(data["in/x"], View(Mask(info, info, 16, 16)))
+        kept = torch.ones_like(valid) if real is None else real
+        torch.testing.assert_close(got[kept], data[f"out/band2_global1{name}"][kept], atol=1e-5, rtol=1e-5)
+    short = data["in/x_short"]
+    got = layer(data, LocalPatternConfig(reach=5))(short, View(Mask(SequenceInfo(), SequenceInfo(), 5, 5)))
+    torch.testing.assert_close(got, data["out/out_short_full_attention"], atol=1e-5, rtol=1e-5)
 
 
 # ------------------------------------------------------------------ the contract
