@@ -16,7 +16,13 @@ from patchword.cache import StackCache
 from patchword.models.model import DecodeState, Model
 
 AUTO = torch.export.Dim.AUTO
-SOME = ("captioner-tiny", "captioner-prefix-small", "joint, sinusoidal")
+SOME = (
+    "captioner-tiny",
+    "captioner-prefix-small",
+    "joint, sinusoidal",
+    "joint, relative keys",
+    "prefix, by modality",
+)
 EACH = pytest.mark.parametrize("name", SOME)
 
 

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from patchword.config import (
+    ALiBiPositionConfig,
     AttentionPoolConfig,
     CrossFusionConfig,
     EmbeddingHeadConfig,
     FirstPoolConfig,
     FusionConfig,
+    GEGLUConfig,
     HeadConfig,
     ImageTowerConfig,
     JointFusionConfig,
@@ -23,13 +25,19 @@ from patchword.config import (
     MeanPoolConfig,
     ModelConfig,
     NoPositionConfig,
+    PerModalityFeedForwardConfig,
+    PerModalityPositionConfig,
+    PerModalityProjectionConfig,
     PositionConfig,
     PrefixFusionConfig,
+    RelativeBiasPositionConfig,
+    RelativeKeyPositionConfig,
     RMSNormConfig,
     RotaryPositionConfig,
     SinusoidalPositionConfig,
     SoftmaxAttentionConfig,
     StackConfig,
+    StandardFeedForwardConfig,
     TextTowerConfig,
     override,
 )
@@ -118,6 +126,19 @@ def toy(
     )
 
 
+def by_modality() -> ModelConfig:
+    """A captioner whose trunk has positions, projections and feed-forwards of each modality."""
+    position = PerModalityPositionConfig(
+        of={"image": RelativeBiasPositionConfig(num_buckets=4, max_distance=3), "text": ALiBiPositionConfig()}
+    )
+    config = toy(PrefixFusionConfig(), position)
+    assert config.trunk is not None
+    assert config.trunk.attention is not None
+    own = config.trunk.attention.replace(projection=PerModalityProjectionConfig(names=("image", "text")), gate=True)
+    ffn = PerModalityFeedForwardConfig(of={"image": StandardFeedForwardConfig(), "text": GEGLUConfig()})
+    return config.replace(trunk=config.trunk.replace(attention=own, ffn=ffn))
+
+
 def dual() -> ModelConfig:
     """Two towers that do not meet, every pooling on each."""
     towers = toy(CrossFusionConfig(), NoPositionConfig(), text_depth=1).towers
@@ -137,6 +158,8 @@ CAPTIONERS: dict[str, ModelConfig] = {
     "prefix, learned": toy(PrefixFusionConfig(), LearnedPositionConfig(max_len=60), text_depth=1),
     "prefix, two pictures": toy(PrefixFusionConfig(projector="mlp"), RotaryPositionConfig(), cls=False, two=True),
     "prefix, window": toy(PrefixFusionConfig(), RotaryPositionConfig(), window=12),
+    "prefix, by modality": by_modality(),
+    "joint, relative keys": toy(JointFusionConfig(), RelativeKeyPositionConfig(max_distance=5)),
     "joint, sinusoidal": toy(JointFusionConfig(), SinusoidalPositionConfig(), text_depth=1),
     "joint, window": toy(JointFusionConfig(), NoPositionConfig(), cls=False, window=12),
     "joint, two pictures": toy(JointFusionConfig(projector="linear"), RotaryPositionConfig(), cls=False, two=True),
