@@ -15,7 +15,7 @@ from patchword.nn.mechanisms.differential import DifferentialAttention
 from patchword.sequence import Mask, SequenceInfo
 from patchword.testing import check_mechanism, randomise
 
-POLICIES = ("all", "causal", "window", "segment", "bias", "cross")
+POLICIES = ("all", "causal", "window", "segment", "bias", "cross", "one query")
 
 
 def numbers(*shape: int) -> Tensor:
@@ -68,13 +68,13 @@ def test_against_the_formula(heads: tuple[int, int], policy: str) -> None:
         num_heads=num, num_kv_heads=groups, causal=policy == "causal", window=3 if policy == "window" else None
     )
     keys = 7
-    queries = 5 if policy == "cross" else keys
+    queries = {"cross": 5, "one query": 1}.get(policy, keys)
     inputs = [numbers(2, n, length, 6) for n, length in ((num, queries), (groups, keys), (groups, keys))]
     valid = torch.tensor([[True] * 7, [False, True, True, False, True, True, False]])
     facts = SequenceInfo(valid=valid)
     if policy == "segment":
         facts = facts._replace(segment=torch.tensor([[0, 0, 0, 1, 1, 2, 2]] * 2))
-    mask = Mask(SequenceInfo(), facts, 1, keys) if policy == "cross" else Mask(facts, facts, keys, keys)
+    mask = Mask(SequenceInfo(), facts, 1, keys) if queries != keys else Mask(facts, facts, keys, keys)
     table = numbers(1, num, keys, keys)
     added = table if policy == "bias" else None
     see = mask.dense(mechanism.config.causal, mechanism.config.window, table.device).expand(-1, -1, queries, -1)
@@ -151,3 +151,14 @@ def test_no_keys_give_zero_and_every_weight_a_gradient() -> None:
     assert not out.any()
     out.sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in mechanism.parameters())
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_dropout_only_in_training(queries: int) -> None:
+    mechanism = made(num_heads=4, dropout=0.5)
+    q, k, v = numbers(1, 4, queries, 6), numbers(1, 4, 8, 6), numbers(1, 4, 8, 6)
+    mask = Mask(SequenceInfo(), SequenceInfo(), queries, 8)
+    quiet = mechanism(q, k, v, mask)
+    torch.testing.assert_close(mechanism(q, k, v, mask), quiet)
+    mechanism.train()
+    assert (mechanism(q, k, v, mask) - quiet).abs().max() > 0.01
