@@ -5,7 +5,7 @@ B batch, T query length, S key length, D model width. Masks are boolean and True
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import torch
@@ -43,9 +43,9 @@ class SequenceInfo(NamedTuple):
     segment: Tensor | None = None
     """int [B, T], which of several packed documents; None: there is one."""
     modality: Tensor | None = None
-    """int [B, T], which tower a token of a joint sequence comes from; None: there is one."""
+    """int [B or 1, T], which tower a token of a joint sequence comes from; None: there is one."""
     grid: Tensor | None = None
-    """int [B, T, 2], row and column of a joint sequence's picture tokens; None: it has none."""
+    """int [B or 1, T, 2], row and column of a joint sequence's picture tokens; None: it has none."""
 
 
 class Tokens(NamedTuple):
@@ -65,6 +65,11 @@ def can_look(tensor: Tensor) -> bool:
     """Whether its values can be read for nothing: it is on a CPU, nothing is being compiled, and it has values at all
     (a tensor that only stands for one, as when a model is sized, has none)."""
     return type(tensor) in (Tensor, nn.Parameter) and tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def has_no_values(tensor: Tensor) -> bool:
+    """Whether a tensor only stands for one, as when a model is sized: it is then taken for the usual case."""
+    return type(tensor) not in (Tensor, nn.Parameter) and not torch.compiler.is_compiling()
 
 
 def real(tokens: Tokens) -> Tensor:
@@ -97,20 +102,24 @@ def concat(parts: list[Tokens]) -> Tokens:
 
 
 def _modalities(parts: list[Tokens]) -> Tensor | None:
-    if all(p.info.modality is None for p in parts):
-        return None
-    return torch.cat([_filled(p.info.modality, p.x.shape[:2], p.x.device) for p in parts], 1)
+    return _joined([p.info.modality for p in parts], parts, ())
 
 
 def _grids(parts: list[Tokens]) -> Tensor | None:
     own = [p.info.pos if p.info.pos is not None and p.info.pos.ndim == 3 else p.info.grid for p in parts]
-    if all(grid is None for grid in own):
+    return _joined(own, parts, (2,))
+
+
+def _joined(facts: list[Tensor | None], parts: list[Tokens], more: tuple[int, ...]) -> Tensor | None:
+    """Facts one after another along length, zeros where there is none; one row where all are one row for all."""
+    there = [fact for fact in facts if fact is not None]
+    if not there:
         return None
-    return torch.cat([_filled(g, (*p.x.shape[:2], 2), p.x.device) for g, p in zip(own, parts, strict=True)], 1)
-
-
-def _filled(fact: Tensor | None, shape: Sequence[int], device: torch.device) -> Tensor:
-    return torch.zeros(shape, dtype=torch.long, device=device) if fact is None else fact.expand(shape)
+    x = parts[0].x
+    rows = 1 if all(fact.shape[0] == 1 for fact in there) else x.shape[0]
+    nothing = torch.zeros((), dtype=torch.long, device=x.device)
+    filled = (nothing if fact is None else fact for fact in facts)
+    return torch.cat([f.expand(rows, p.x.shape[1], *more) for f, p in zip(filled, parts, strict=True)], 1)
 
 
 class Lowered(NamedTuple):
@@ -183,7 +192,7 @@ class Mask:
                     return Lowered(causal=True)
         see = self.dense(causal, window, device)
         empty = ~see.any(-1, keepdim=True)
-        if can_look(empty) and not empty.any():
+        if has_no_values(empty) or (can_look(empty) and not empty.any()):
             return Lowered(see=see)  # looking is free on a CPU, and spares every layer the clearing of rows
         return Lowered(see=see | empty, empty=empty)
 

@@ -13,8 +13,11 @@ from torch import Tensor
 from patchword.config import (
     ALiBiPositionConfig,
     ConfigError,
+    ImageTowerConfig,
+    JointFusionConfig,
     LearnedPositionConfig,
     LinearAttentionConfig,
+    ModelConfig,
     NoPositionConfig,
     PerModalityPositionConfig,
     PositionConfig,
@@ -24,11 +27,13 @@ from patchword.config import (
     SinusoidalPositionConfig,
     SoftmaxAttentionConfig,
     StackConfig,
+    TextTowerConfig,
     UserError,
 )
+from patchword.models.create import create_model
 from patchword.nn import Stack
 from patchword.nn.positions import Places
-from patchword.sequence import SequenceInfo, Tokens, positions_of
+from patchword.sequence import ImageInput, SequenceInfo, Tokens, positions_of
 from patchword.testing import randomise
 
 TOWERS = {"image": Places((5, 4), 2, special=True), "text": Places((12,)), "sound": Places()}
@@ -183,3 +188,25 @@ def test_what_any_part_needs_is_needed() -> None:
         StackConfig(dim=12, attention=LinearAttentionConfig(), position=position)
     rotary = PerModalityPositionConfig(of={"image": NoPositionConfig(), "text": RotaryPositionConfig()})
     StackConfig(dim=12, attention=LinearAttentionConfig(num_heads=3), position=rotary)
+
+
+@torch.no_grad()
+def test_the_bias_of_a_plain_batch_is_one_row() -> None:
+    """Tokens of fusions: which tower they are from is one row for all, unless pictures differ in size."""
+    towers = {
+        "image": ImageTowerConfig(dim=12, depth=0, image_size=(8, 8), patch_size=(4, 4)),
+        "text": TextTowerConfig(dim=12, depth=0, vocab_size=9),
+    }
+    position = PerModalityPositionConfig(of={"image": RelativeBiasPositionConfig(), "text": ALiBiPositionConfig()})
+    own = SoftmaxAttentionConfig(num_heads=3, causal=True)
+    trunk = StackConfig(dim=12, depth=1, position=position, attention=own)
+    model = create_model(ModelConfig(towers=towers, fusion=JointFusionConfig(), trunk=trunk, heads={}))
+    seen: list[Tensor] = []
+    stack: Any = model.trunk
+    stack.blocks[0].register_forward_hook(lambda block, args, out: seen.append(args[1].bias(torch.zeros(()))))
+    pixels, ids = torch.rand(5, 3, 8, 8), torch.randint(0, 9, (5, 6))
+    model({"image": pixels, "text": ids})
+    model({"image": ImageInput(pixels, torch.tensor([[8, 8], [4, 8], [8, 8], [0, 0], [4, 4]])), "text": ids})
+    assert [bias.shape for bias in seen] == [(1, 3, 10, 10), (5, 3, 10, 10)]
+    between = seen[0][0, :, :4, 4:], seen[0][0, :, 4:, :4]
+    assert not any(part.any() for part in between)

@@ -44,8 +44,8 @@ class Fusion(nn.Module, ABC):
     def marked(self, name: str, tokens: Tokens) -> Tokens:
         """A tower's tokens, each marked as its own; of their places only rows and columns are kept."""
         x, info = tokens
-        modality = torch.full((1, 1), self.names.index(name), device=x.device).expand(x.shape[:2])
-        grid = info.pos.expand(*x.shape[:2], -1) if info.pos is not None and info.pos.ndim == 3 else None
+        modality = torch.full((1, 1), self.names.index(name), device=x.device).expand(1, x.shape[1])
+        grid = info.pos if info.pos is not None and info.pos.ndim == 3 else None
         return Tokens(x, SequenceInfo(valid=info.valid, modality=modality, grid=grid))
 
     @abstractmethod
@@ -105,7 +105,7 @@ class MappedFusion(Fusion):
 
 def rows_of(parts: Mapping[str, Tokens]) -> int:
     """Rows of the tower that has most: several texts of one sample share its picture."""
-    return max(len(tokens.x) for tokens in parts.values())
+    return max(tokens.x.shape[0] for tokens in parts.values())
 
 
 def spread(x: Tensor, rows: int) -> Tensor:
@@ -114,15 +114,16 @@ def spread(x: Tensor, rows: int) -> Tensor:
     Raises:
         ValueError: rows that do not go evenly.
     """
-    if len(x) == rows:
+    batch = x.shape[0]  # not len(x): an exported program would be for that number alone
+    if batch == rows:
         return x
-    if not len(x) or rows % len(x):
-        raise ValueError(f"{rows} texts do not go evenly with {len(x)} samples")
-    return x.repeat_interleave(rows // len(x), 0)
+    if not batch or rows % batch:
+        raise ValueError(f"{rows} texts do not go evenly with {batch} samples")
+    return x.repeat_interleave(rows // batch, 0)
 
 
 def spread_tokens(tokens: Tokens, rows: int) -> Tokens:
     """The same for tokens and what is known of them; facts that are one row for all stay so."""
-    batch = len(tokens.x)
-    facts = (f if f is None or (len(f) == 1 and batch != 1) else spread(f, rows) for f in tokens.info)
+    batch = tokens.x.shape[0]
+    facts = (f if f is None or (f.shape[0] == 1 and batch != 1) else spread(f, rows) for f in tokens.info)
     return Tokens(spread(tokens.x, rows), SequenceInfo(*facts))

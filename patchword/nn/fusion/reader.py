@@ -82,7 +82,7 @@ class _Sequence(LookingFusion):
 
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> one sequence; several texts of one sample each have its other tokens."""
-        rows = len(parts[self.reader].x)
+        rows = parts[self.reader].x.shape[0]
         others = [spread_tokens(tokens, rows) for tokens in self.others(parts)]
         tokens = concat([*others, self.marked(self.reader, parts[self.reader])])
         return Fused(tokens, None, sum(t.x.shape[1] for t in others))
