@@ -43,4 +43,4 @@ def _there(view: View, x: Tensor) -> Tensor:
     valid = view.mask.keys.valid
     if valid is None:
         return x.new_full((1, 1, 1), float(length > 0))
-    return valid.any(-1).repeat_interleave(len(x) // max(rows, 1), 0)[:, None, None].to(x.dtype)
+    return valid.any(-1).repeat_interleave(x.shape[0] // max(rows, 1), 0)[:, None, None].to(x.dtype)

@@ -52,7 +52,7 @@ class BottleneckFusion(StreamsFusion):
         """Tokens of every tower -> one sequence, in the order of the towers."""
         towers = self.aligned(parts)
         x = {name: tokens.x for name, tokens in towers.items()}
-        shared = self.tokens.expand(len(next(iter(x.values()))), -1, -1)
+        shared = self.tokens.expand(next(iter(x.values())).shape[0], -1, -1)
         own = {name: self.stream(name).view(_with(tokens, shared)) for name, tokens in towers.items()}
         there = torch.stack([real(tokens).any(-1) for tokens in towers.values()], 1)
         for i in range(self.depth):

@@ -45,5 +45,5 @@ class FilmFusion(ReaderFusion):
     def _filmed(self, tokens: Tokens, kept: Tensor | None) -> Tokens:
         if kept is None:
             return tokens
-        scale, shift = spread(kept, len(tokens.x))[:, None].chunk(2, -1)
+        scale, shift = spread(kept, tokens.x.shape[0])[:, None].chunk(2, -1)
         return Tokens(torch.addcmul(tokens.x + shift, tokens.x, scale), tokens.info)
