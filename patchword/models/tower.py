@@ -24,7 +24,7 @@ class Tower(nn.Module):
     def forward(self, raw: Any, cache: StackCache | None = None) -> Tokens:
         """`TextInput`, `ImageInput` or a bare tensor -> tokens."""
         tokens = self.embedding(raw)
-        x = F.dropout(tokens.x, self.config.embed_dropout, self.training)
+        x = F.dropout(tokens.x, self.config.embed_dropout) if self.training else tokens.x
         return Tokens(self.stack(Tokens(x, tokens.info), cache=cache), tokens.info)
 
     def new_cache(self, batch: int, max_len: int, like: Tensor, static: bool) -> StackCache:

@@ -30,7 +30,8 @@ class _Plain(nn.Module):
 
     def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., D], whatever modality a token is of."""
-        return self.down_proj(F.dropout(self.activation(self.up_proj(x)), self.dropout, self.training))
+        inner = self.activation(self.up_proj(x))
+        return self.down_proj(F.dropout(inner, self.dropout) if self.training else inner)
 
 
 @implements(StandardFeedForwardConfig)
@@ -62,7 +63,7 @@ class _Gated(nn.Module):
     def forward(self, x: Tensor, modality: Tensor | None = None) -> Tensor:
         """[..., D] -> [..., D], whatever modality a token is of."""
         inner = self.activation(self.gate_proj(x)) * self.up_proj(x)
-        return self.down_proj(F.dropout(inner, self.dropout, self.training))
+        return self.down_proj(F.dropout(inner, self.dropout) if self.training else inner)
 
 
 @implements(GLUConfig)

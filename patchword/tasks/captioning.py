@@ -24,7 +24,7 @@ from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.strings import Strings
 from patchword.data.text import Tokenizer
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.generate import Vocabulary, generate, prepared
 from patchword.models.model import Model
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
@@ -213,7 +213,7 @@ class CaptioningTask(Task):
         self, model: Model, source: Source, split: Split, device: str
     ) -> tuple[list[Prediction], tuple[BadSample, ...]]:
         pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)
-        predictions, bad = [], []
+        predictions, bad, model = [], [], prepared(model)
         for start in range(0, len(split), _EVAL_BATCH):
             records, pictures = [], []
             for index in range(start, min(start + _EVAL_BATCH, len(split))):
