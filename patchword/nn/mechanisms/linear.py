@@ -36,7 +36,7 @@ class LinearAttention(KernelAttention):
     def features(self, q: Tensor, k: Tensor, seen: Tensor | None, cache: SumCache | None) -> tuple[Tensor, Tensor]:
         """phi of queries [B, H, T, F] and of keys [B, G, S, F]."""
         q, k = (
-            x.contiguous() if each is None else F.linear(x, each.weight.to(x.dtype))
+            x if each is None else F.linear(x, each.weight.to(x.dtype))
             for x, each in ((q, self.q_map), (k, self.k_map))
         )
         return self.phi(q), self.phi(k)

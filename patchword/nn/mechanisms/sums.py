@@ -1,17 +1,18 @@
 """What queries gather from sums over keys: the arithmetic of mechanisms whose score is a product of features.
 
 B batch, T queries, S keys, H heads, G key/value heads, R = H / G, F features, E head width, N chunks of C tokens.
-Values carry a last column of ones, so that one product gives both the weighted values and the sum of the weights.
+Values of width E + 1 have a last column of ones, so that one product gives weighted values and the sum of the weights.
 """
 
 from __future__ import annotations
 
-import itertools
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from patchword.nn.mechanisms.passes import carry
 
 LOWEST = -1e30
 """Stands for log 0 where -inf would make NaN of a difference."""
@@ -49,16 +50,12 @@ def split(length: int, chunk: int) -> tuple[int, int]:
     return num, max(-(-length // num), 1)
 
 
-def total(features: Tensor, values: Tensor) -> Tensor:
-    """Sum over keys; [B, G, S, F] and [B, G, S, E + 1] -> [B, G, F, E + 1]."""
-    return features.mT @ values
-
-
-def read(features: Tensor, sums: Tensor) -> Tensor:
-    """What queries gather; [B, H, T, F] and [B, G, F, E + 1] -> [B, H, T, E + 1]."""
-    groups, length = sums.shape[1], features.shape[2]
-    size = (features.shape[1] // groups, length)
-    return (features.unflatten(1, (groups, -1)).flatten(2, 3) @ sums).unflatten(2, size).flatten(1, 2)
+def read(queries: Tensor, sums: Tensor) -> Tensor:
+    """What queries gather of sums; features [B, H, T, F] and [B, G, F, E + 1] -> [B, H, T, E + 1]."""
+    groups, length = sums.shape[1], queries.shape[2]
+    times = queries.shape[1] // groups
+    out = queries.unflatten(1, (groups, times)).flatten(2, 3) @ sums
+    return out.unflatten(2, (times, length)).flatten(1, 2)
 
 
 def read_in_chunks(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor | None, chunks: Chunks) -> Tensor:
@@ -95,53 +92,13 @@ def read_in_chunks(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor
 
 def _cut(x: Tensor, chunks: Chunks) -> Tensor:
     missing = chunks.num * chunks.len - x.shape[2]
-    return (F.pad(x, (0, 0, 0, missing)) if missing else x).unflatten(2, (chunks.num, chunks.len))
+    return (F.pad(x, (0, 0, 0, missing)) if missing else x.contiguous()).unflatten(2, (chunks.num, chunks.len))
 
 
 def _carried(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None, side: Side) -> Tensor:
     """What queries gather of the chunks on one side of their own; [B, G, N, R C, E + 1]."""
     sums = carry(k.mT @ (v * side.adds), start, side.keeps)
     return (q @ sums) * side.reads.repeat(1, 1, 1, q.shape[3] // side.reads.shape[3], 1)
-
-
-def carry(sums: Tensor, start: Tensor | None, keeps: Tensor | None) -> Tensor:
-    """What has been summed before each chunk: out[0] = start, out[i + 1] = keeps[i] out[i] + sums[i].
-
-    Args:
-        sums: of each chunk, [B, G, N, F, E + 1].
-        start: [B, G, F, E + 1]; None: zeros.
-        keeps: [B or 1, 1, N, 1, 1]; None: ones.
-
-    Returns:
-        [B, G, N, F, E + 1].
-    """
-    return cast(Tensor, _Carry.apply(sums, start, keeps))
-
-
-class _Carry(torch.autograd.Function):
-    """A loop over chunks: ten times as fast on a CPU as `cumsum` along an outer dimension."""
-
-    @staticmethod
-    def forward(ctx: Any, sums: Tensor, start: Tensor | None, keeps: Tensor | None) -> Tensor:
-        ctx.keeps, ctx.started = keeps, start is not None
-        return _carry(sums, start, keeps, range(sums.shape[2]))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:  # pyright: ignore
-        grad, keeps = grads[0], ctx.keeps
-        own = _carry(grad, None, keeps, range(grad.shape[2] - 1, -1, -1))  # the same, from the last to the first
-        if not ctx.started:
-            return own, None, None
-        return own, grad[:, :, 0] + (own[:, :, 0] if keeps is None else own[:, :, 0] * keeps[:, :, 0]), None
-
-
-def _carry(sums: Tensor, start: Tensor | None, keeps: Tensor | None, places: range) -> Tensor:
-    out = torch.empty_like(sums)
-    out[:, :, places[0]] = 0.0 if start is None else start
-    for here, after in itertools.pairwise(places):
-        carried = out[:, :, here] if keeps is None else out[:, :, here] * keeps[:, :, here]
-        torch.add(sums[:, :, here], carried, out=out[:, :, after])
-    return out
 
 
 class SumCache:
@@ -165,17 +122,21 @@ class SumCache:
     def raise_peak(self, peak: Tensor) -> Tensor:
         """Take in the largest log features of new keys, [B, G, 1, F]; sums follow, exactly. Returns the new peak."""
         peak = torch.maximum(self.peak, peak)
-        self._set(self.sums * (self.peak - peak).exp().mT, peak)
+        self._own().mul_((self.peak - peak).exp_().mT)
+        self.peak = peak
         return peak
 
     def add(self, features: Tensor, values: Tensor) -> None:
         """Take in new keys: [B, G, T, F] and [B, G, T, E + 1]."""
-        sums, k, v = (x.flatten(0, 1) for x in (self.sums, features, values))
-        self._set(sums.baddbmm(k.mT, v).unflatten(0, self.sums.shape[:2]), self.peak)
+        sums, k, v = (x.flatten(0, 1) for x in (self._own(), features, values))
+        sums.baddbmm_(k.mT, v)
 
-    def _set(self, sums: Tensor, peak: Tensor) -> None:
-        self.sums, self.peak = sums, peak
+    def _own(self) -> Tensor:
+        """The sums, to be written over; a copy where gradients may be wanted of what was there."""
+        if torch.is_grad_enabled():
+            self.sums = self.sums.clone()
+        return self.sums
 
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch; int [new B]."""
-        self._set(self.sums.index_select(0, rows), self.peak.index_select(0, rows))
+        self.sums, self.peak = self.sums.index_select(0, rows), self.peak.index_select(0, rows)
