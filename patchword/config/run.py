@@ -213,6 +213,13 @@ class RunConfig(Config):
                 "model.trunk.attention.causal",
                 "captioning says one word after another: it needs a causal trunk",
             )
+        text = towers.get(task.text)
+        looks = text.attention if isinstance(text, TextTowerConfig) and text.depth else None
+        if looks is not None and not looks.causal:
+            yield Problem(
+                f"model.towers.{task.text}.attention.causal",
+                "captioning says one word after another: the layers of its text tower must be causal",
+            )
         fusion = self.model.fusion
         if fusion is not None and not fusion.continues:
             able = sorted(k for k, f in FusionConfig.kinds.items() if issubclass(f, FusionConfig) and f.continues)

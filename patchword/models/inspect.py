@@ -15,7 +15,7 @@ from patchword.sequence import Tokens
 
 
 @torch.inference_mode()
-def picture_attention(model: Model, inputs: Mapping[str, Any], image: str) -> Tensor:
+def picture_attention(model: Model, inputs: Mapping[str, Any], image: str) -> Tensor | None:
     """Attention of each text token to each patch, the mean over heads and the trunk's blocks.
 
     Args:
@@ -24,10 +24,13 @@ def picture_attention(model: Model, inputs: Mapping[str, Any], image: str) -> Te
         image: the tower that sees.
 
     Returns:
-        float [B, T, rows, columns]; over a picture they add up to at most 1.
+        float [B, T, rows, columns]; over a picture they add up to at most 1. None: the trunk sees no patches, but what
+        the fusion made of them.
     """
     assert isinstance(model.fusion, ReaderFusion)
     assert model.trunk is not None
+    if not model.fusion.shows_tokens:
+        return None
     cross = model.trunk.config.cross_attention is not None
     seen: list[tuple[Attention, tuple[Any, ...]]] = []
 

@@ -89,15 +89,18 @@ def _shown(
     return shown
 
 
-def _maps(model: Model, task: CaptioningTask, pixels: torch.Tensor, text: str) -> list[tuple[str, np.ndarray]]:
-    """Where the model looks as it says each word."""
+def _maps(model: Model, task: CaptioningTask, pixels: torch.Tensor, text: str) -> list[tuple[str, np.ndarray]] | None:
+    """Where the model looks as it says each word; None: its trunk sees no patches."""
     ids = task.caption_ids(text)
     device = next(model.parameters()).device
     inputs: dict[str, Any] = {
         task.config.image: ImageInput(pixels[None].to(device)),
         task.config.text: torch.tensor([ids[:-1]], device=device),
     }
-    maps = picture_attention(model, inputs, task.config.image)[0].float().cpu().numpy()
+    found = picture_attention(model, inputs, task.config.image)
+    if found is None:
+        return None
+    maps = found[0].float().cpu().numpy()
     words = [task.tokenizer.decode([i]) for i in ids[1:-1]]
     return list(zip(words, maps[: len(words)], strict=True))
 

@@ -32,7 +32,21 @@ def weights_of_blocks(model: Model, inputs: dict[str, Any]) -> Tensor:
     return torch.stack(seen).mean(0)
 
 
-@pytest.mark.parametrize("name", CAPTIONERS)
+SHOWING = [name for name, config in CAPTIONERS.items() if getattr(config.fusion, "summary", 0) is None]
+
+
+@pytest.mark.parametrize("name", sorted(set(CAPTIONERS) - set(SHOWING)))
+def test_there_are_no_maps_where_the_trunk_sees_no_patches(name: str) -> None:
+    assert picture_attention(build(CAPTIONERS[name]), inputs_for(name), "image") is None
+
+
+def maps_of(model: Model, inputs: dict[str, Any], image: str) -> Tensor:
+    maps = picture_attention(model, inputs, image)
+    assert maps is not None
+    return maps
+
+
+@pytest.mark.parametrize("name", SHOWING)
 @torch.no_grad()
 def test_maps_are_the_weights_laid_out(name: str) -> None:
     config, inputs = CAPTIONERS[name], inputs_for(name)
@@ -42,15 +56,15 @@ def test_maps_are_the_weights_laid_out(name: str) -> None:
         assert isinstance(tower, ImageTowerConfig)
         start += tower.cls_token
         want = weights[:, -LENGTH:, start : start + ROWS * COLUMNS].view(2, LENGTH, ROWS, COLUMNS)
-        close(picture_attention(build(config), inputs, image), want)
+        close(maps_of(build(config), inputs, image), want)
         start += ROWS * COLUMNS
 
 
-@pytest.mark.parametrize("name", CAPTIONERS)
+@pytest.mark.parametrize("name", SHOWING)
 def test_maps_are_shares_and_blind_to_the_future(name: str) -> None:
     config, inputs = CAPTIONERS[name], inputs_for(name)
     model, images = build(config), image_names(config)
-    maps = picture_attention(model, inputs, images[0])
+    maps = maps_of(model, inputs, images[0])
     total = maps.sum((2, 3))
     assert (maps >= 0).all()
     assert (total <= 1 + 1e-9).all()
@@ -61,7 +75,7 @@ def test_maps_are_shares_and_blind_to_the_future(name: str) -> None:
         close(total, torch.ones_like(total))
     changed = inputs | {"text": inputs["text"].clone()}
     changed["text"][:, 4:] = 1
-    close(picture_attention(model, changed, images[0])[:, :4], maps[:, :4])
+    close(maps_of(model, changed, images[0])[:, :4], maps[:, :4])
 
 
 def test_no_hook_stays() -> None:

@@ -10,18 +10,25 @@ from torch import Tensor
 from patchword.config import (
     ALiBiPositionConfig,
     AttentionPoolConfig,
+    BottleneckFusionConfig,
+    CoAttentionFusionConfig,
+    ConcatFusionConfig,
     CrossFusionConfig,
     EmbeddingHeadConfig,
+    FilmFusionConfig,
     FirstPoolConfig,
     FusionConfig,
+    GatedFusionConfig,
     GEGLUConfig,
     HeadConfig,
+    HierarchicalPoolConfig,
     ImageTowerConfig,
     JointFusionConfig,
     LabelHeadConfig,
     LanguageHeadConfig,
     LastPoolConfig,
     LearnedPositionConfig,
+    LowRankFusionConfig,
     MeanPoolConfig,
     ModelConfig,
     NoPositionConfig,
@@ -32,13 +39,17 @@ from patchword.config import (
     PrefixFusionConfig,
     RelativeBiasPositionConfig,
     RelativeKeyPositionConfig,
+    RereadFusionConfig,
     RMSNormConfig,
     RotaryPositionConfig,
     SinusoidalPositionConfig,
     SoftmaxAttentionConfig,
     StackConfig,
     StandardFeedForwardConfig,
+    SummaryConfig,
+    TensorFusionConfig,
     TextTowerConfig,
+    WeightedFusionConfig,
     override,
 )
 from patchword.models.create import create_model
@@ -48,6 +59,7 @@ from patchword.sequence import ImageInput
 from patchword.testing import randomise
 
 VOCAB, PATCH = 23, 4
+SUMMARY = SummaryConfig(num_queries=3)
 POOLS = {
     "mean": MeanPoolConfig(),
     "first": FirstPoolConfig(),
@@ -116,13 +128,11 @@ def toy(
             dim=16,
             depth=2,
             position=position,
-            attention=own.replace(causal=True, window=window),
-            cross_attention=own if isinstance(fusion, CrossFusionConfig) else None,
+            attention=own.replace(causal=fusion.continues, window=window),
+            cross_attention=own if fusion.gives_memory else None,
         ),
-        heads={
-            "text": LanguageHeadConfig(bias=True),
-            "label": LabelHeadConfig(num_classes=5, pool=POOLS["last"]),
-        },
+        heads=({"text": LanguageHeadConfig(bias=True)} if fusion.continues else {})
+        | {"label": LabelHeadConfig(num_classes=5, pool=POOLS["last"])},
     )
 
 
@@ -158,13 +168,27 @@ CAPTIONERS: dict[str, ModelConfig] = {
     "prefix, learned": toy(PrefixFusionConfig(), LearnedPositionConfig(max_len=60), text_depth=1),
     "prefix, two pictures": toy(PrefixFusionConfig(projector="mlp"), RotaryPositionConfig(), cls=False, two=True),
     "prefix, window": toy(PrefixFusionConfig(), RotaryPositionConfig(), window=12),
+    "cross, summaries of two pictures": toy(CrossFusionConfig(summary=SUMMARY), NoPositionConfig(), two=True),
+    "prefix, summary": toy(PrefixFusionConfig(summary=SUMMARY), RotaryPositionConfig(), text_depth=1),
+    "film, two pictures": toy(FilmFusionConfig(), SinusoidalPositionConfig(), text_depth=1, two=True),
     "prefix, by modality": by_modality(),
     "joint, relative keys": toy(JointFusionConfig(), RelativeKeyPositionConfig(max_distance=5)),
     "joint, sinusoidal": toy(JointFusionConfig(), SinusoidalPositionConfig(), text_depth=1),
     "joint, window": toy(JointFusionConfig(), NoPositionConfig(), cls=False, window=12),
     "joint, two pictures": toy(JointFusionConfig(projector="linear"), RotaryPositionConfig(), cls=False, two=True),
 }
-MODELS = CAPTIONERS | {"dual": dual()}
+MEETINGS: dict[str, FusionConfig] = {
+    "co-attention": CoAttentionFusionConfig(),
+    "reread": RereadFusionConfig(projector="mlp"),
+    "bottleneck": BottleneckFusionConfig(num_tokens=2),
+    "concat": ConcatFusionConfig(pool=HierarchicalPoolConfig(window=3, stride=2, num_heads=2)),
+    "weighted": WeightedFusionConfig(pool=AttentionPoolConfig(num_queries=2)),
+    "gated": GatedFusionConfig(),
+    "tensor": TensorFusionConfig(width=4),
+    "low rank": LowRankFusionConfig(),
+}
+MODELS = CAPTIONERS | {"dual": dual()} | {name: toy(f, NoPositionConfig(), two=True) for name, f in MEETINGS.items()}
+"""Also such as say nothing: their heads read what the fusion made of all towers."""
 
 
 def build(config: ModelConfig, dtype: torch.dtype = torch.float64) -> Model:

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, read_file, unknown
-from patchword.models.presets import captioner
+from patchword.models.presets import captioner, layouts
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "captioner-tiny": captioner.tiny,
     "captioner-small": captioner.small,
     "captioner-base": captioner.base,
     "captioner-prefix-small": captioner.prefix_small,
+    "layout-single-stream": layouts.single_stream,
+    "layout-dual-stream": layouts.dual_stream,
+    "layout-merged-attention": layouts.merged_attention,
+    "layout-late-fusion": layouts.late_fusion,
 }
 
 
