@@ -19,17 +19,20 @@ class _Watch(TorchDispatchMode):
         self.now = self.most = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):  # what was there before does not count
+                self._meet(leaf.untyped_storage(), 0)
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
-                self._meet(leaf.untyped_storage())
+                self._meet(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
         return out
 
-    def _meet(self, storage: torch.UntypedStorage) -> None:
+    def _meet(self, storage: torch.UntypedStorage, size: int) -> None:
         key = storage._cdata
         if key in self.alive:
             return
-        self.alive[key] = storage.nbytes()
+        self.alive[key] = size
         self.now += self.alive[key]
         self.most = max(self.most, self.now)
         weakref.finalize(storage, self._leave, key)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from patchword.api import create_model, evaluate, load, load_config, presets, train
+    from patchword.api import create_model, evaluate, load, load_config, presets, size, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
 
 _HOMES = {
@@ -20,6 +20,7 @@ _HOMES = {
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
     "presets": "patchword.api",
+    "size": "patchword.api",
     "train": "patchword.api",
     "ConfigError": "patchword.config",
     "RunConfig": "patchword.config",
@@ -36,6 +37,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "load",
     "load_config",
     "presets",
+    "size",
     "train",
 ]
 

@@ -104,6 +104,14 @@ class Task(ABC):
     def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
         """The loss of a batch; what is minimised is total / count."""
 
+    @classmethod
+    @abstractmethod
+    def rehearse(cls, run: RunConfig, model: nn.Module, size: int) -> Tensor:
+        """The loss of `size` made-up samples with every place filled, a scalar: what sizing takes the cost of.
+
+        Nothing of the data is looked at, and no tensor's values are.
+        """
+
     @abstractmethod
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         """Metrics over the first `limit` records of a split (None: all); `model` is in eval mode."""

@@ -172,12 +172,21 @@ class CaptioningTask(Task):
     def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
         """Cross-entropy of each next token, summed; pictures that are missing have no part."""
         target, keep = batch.targets[self.config.text], batch.targets["predicted"]
-        out = model(batch.inputs, heads=())
-        head = cast(Model, model).heads[self.config.text].proj  # pyright: ignore[reportAttributeAccessIssue]
-        tokens = out.trunk.x[keep]
-        smoothing = self.config.label_smoothing if model.training else 0.0
-        total = chunked_cross_entropy(tokens, head.weight, head.bias, target[keep], smoothing, self.config.loss_chunk)
-        return LossOutput(total, keep.sum())
+        tokens = model(batch.inputs, heads=()).trunk.x[keep]
+        return LossOutput(_summed_loss(self.config, model, tokens, target[keep]), keep.sum())
+
+    @classmethod
+    def rehearse(cls, run: RunConfig, model: nn.Module, size: int) -> Tensor:
+        """The loss of `size` pictures of the configured size, each with as many captions, all as long as can be."""
+        config = cast(CaptioningTaskConfig, run.task)
+        text = cast(TextTowerConfig, run.model.towers[config.text])
+        captions = size * run.data.batch.captions
+        pixels = torch.zeros(size, 3, run.data.image.height, run.data.image.width, dtype=torch.uint8)
+        ids = torch.zeros(captions, text.max_len, dtype=torch.long)
+        valid = torch.ones_like(ids, dtype=torch.bool)
+        inputs = {config.image: ImageInput(pixels), config.text: TextInput(ids, valid)}
+        tokens = model(inputs, heads=()).trunk.x.flatten(0, 1)
+        return _summed_loss(config, model, tokens, ids.flatten()) / ids.numel()
 
     # -------------------------------------------------------------- evaluation and prediction
 
@@ -253,6 +262,13 @@ class CaptioningTask(Task):
         out = generate(model, inputs, decode, self.vocabulary, self.config.text, prompts)
         texts = [self.tokenizer.decode([*start, *ids]) for ids in out.ids]
         return list(zip(texts, out.log_probs, strict=True))
+
+
+def _summed_loss(config: CaptioningTaskConfig, model: nn.Module, tokens: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of tokens [n, D] against the next ones, int [n], summed."""
+    head = cast(Model, model).heads[config.text].proj  # pyright: ignore[reportAttributeAccessIssue]
+    smoothing = config.label_smoothing if model.training else 0.0
+    return chunked_cross_entropy(tokens, head.weight, head.bias, target, smoothing, config.loss_chunk)
 
 
 class _First:

@@ -1,0 +1,81 @@
+"""`patchword size`: what a configuration costs, before a weight is allocated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from patchword.cli.options import Json, Overrides, Spec, print_json, table
+
+if TYPE_CHECKING:
+    from patchword.sizing.size import Sizing
+
+
+def command(
+    spec: Spec,
+    overrides: Overrides = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=0, help="Samples in a batch; none: data.batch.size.")
+    ] = None,
+    mode: Annotated[
+        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass without gradients.")
+    ] = "train",
+    as_json: Json = False,
+) -> None:
+    """Parameters, FLOPs and memory of one step, by component.
+
+    Every picture has the configured size and every text the greatest length; FLOPs count a multiplication and an
+    addition as two.
+    """
+    from patchword.api import size
+    from patchword.config import parse_overrides
+
+    found = size(spec, mode, batch, **parse_overrides(overrides or []))
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        typer.echo(_report(found))
+
+
+def _report(found: Sizing) -> str:
+    header = ("component", "parameters", "trainable", "forward", "backward", "vector", "activations", "at peak")
+    rows = [
+        (
+            part.name,
+            f"{part.parameters:,}",
+            f"{part.trainable:,}",
+            *(
+                _flops(count)
+                for count in (part.flops.forward, part.flops.backward + part.flops.again, part.flops.vector)
+            ),
+            _bytes(part.activations),
+            _bytes(part.at_peak),
+        )
+        for part in (*found.components, found.total)
+    ]
+    kinds = ", ".join(f"{name} {_bytes(count)}" for name, count in found.by_category.items())
+    lines = [
+        table(rows, header),
+        "",
+        f"{found.mode}, batch of {found.batch}, fp32. Peak {_bytes(found.peak_bytes)} of tensors: {kinds}.",
+        "Not in it: what kernels use inside themselves, the program and its libraries.",
+    ]
+    if found.uncounted:
+        names = ", ".join(f"{name} ({count}x)" for name, count in found.uncounted.items())
+        lines.append(f"FLOPs lack operations without a formula: {names}.")
+    return "\n".join(lines)
+
+
+def _flops(count: int) -> str:
+    for unit, factor in (("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.2f} {unit}"
+    return f"{count:,}"
+
+
+def _bytes(count: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,74 @@
+"""Which module an operation belongs to, in the forward and in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+_MARK = "patchword.module"
+
+
+class Places:
+    """Follows a model: `here()` is the path of the innermost module at work; empty: none.
+
+    A module marks the nodes of the graph that its forward made, so that the backward pass finds its way back. What runs
+    forward while a backward pass is under way is computed again (activation checkpointing).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.stack: list[tuple[str, list[Any]]] = []
+        self._handles: list[Any] = []
+        for path, module in model.named_modules():
+            self._handles.append(module.register_forward_pre_hook(self._enter(path)))
+            self._handles.append(module.register_forward_hook(self._leave(path), always_call=True))
+
+    def _enter(self, path: str) -> Callable[[nn.Module, Any], None]:
+        def enter(_: nn.Module, args: Any) -> None:
+            self.stack.append((path, _nodes(args)))
+
+        return enter
+
+    def _leave(self, path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def leave(_: nn.Module, __: Any, out: Any) -> None:
+            given = self.stack.pop()[1]
+            _mark(_nodes(out), {id(node) for node in given}, path)
+
+        return leave
+
+    def here(self) -> tuple[str, bool, bool]:
+        """Path, whether a backward pass is under way, and whether something is computed again within it."""
+        backward = torch._C._current_graph_task_id() != -1
+        if self.stack:
+            return self.stack[-1][0], backward, backward
+        if not backward:
+            return "", False, False
+        node: Any = torch._C._current_autograd_node()
+        return (node.metadata.get(_MARK, "") if node is not None else ""), True, False
+
+    def close(self) -> None:
+        """Take the hooks off."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _nodes(tree: Any) -> list[Any]:
+    """The nodes of the graph that these tensors come from; held, they keep their identity."""
+    return [leaf.grad_fn for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
+
+
+def _mark(start: list[Any], given: set[int], path: str) -> None:
+    """All nodes from these back to what the module was given, but for those that an inner module marked already."""
+    todo, seen = list(start), set()
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in given or id(node) in seen or type(node).__name__ == "AccumulateGrad":
+            continue
+        seen.add(id(node))
+        if _MARK in node.metadata and node.metadata[_MARK] != path and not node.metadata[_MARK].startswith(f"{path}."):
+            continue  # of another module: an input that came beside the arguments
+        node.metadata.setdefault(_MARK, path)
+        todo += [before for before, _ in node.next_functions]
