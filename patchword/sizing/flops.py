@@ -203,8 +203,8 @@ def _each(forward: int) -> Formula:
 
 _EACH = {
     1: """amax amin max min cumsum cumprod logcumsumexp norm var _log_softmax embedding_dense_backward
-          index_add index_add_ scatter_add scatter_add_ nll_loss_forward nll_loss_backward native_dropout native_dropout_backward
-          elu_backward upsample_bilinear2d avg_pool2d avg_pool2d_backward _adaptive_avg_pool2d
+          index_add index_add_ scatter_add scatter_add_ nll_loss_forward nll_loss_backward native_dropout
+          native_dropout_backward elu_backward upsample_bilinear2d avg_pool2d avg_pool2d_backward _adaptive_avg_pool2d
           _adaptive_avg_pool2d_backward max_pool2d_with_indices_backward""",
     2: "linalg_vector_norm logsumexp var_mean addcmul addcdiv",
     4: "_softmax _softmax_backward_data _log_softmax_backward_data _fused_rms_norm",
