@@ -163,7 +163,7 @@ class TrainConfig(Config):
     save_every: Positive | None = None
     """Steps between two checkpoints; null: with every evaluation, and at the end."""
     save_minutes: PositiveFloat | None = 5.0
-    """Most minutes that a kill can cost: a checkpoint also follows when the last one is that old; null: by steps only."""
+    """Most minutes that a kill can cost: a checkpoint follows when the last one is that old; null: by steps only."""
     keep: Positive = 2
     """How many of the latest checkpoints are kept."""
     best_metric: str = "loss"
