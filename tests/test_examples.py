@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import patchword
-from patchword.config import AttentionConfig
-from patchword.testing import Subject, cases, check_refusals, laws_for
+from patchword.config import AttentionConfig, FusionConfig
+from patchword.testing import Subject, cases, check_fusion, check_refusals, laws_for
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -44,3 +45,29 @@ def test_the_mechanism_passes_its_contract_as_a_script() -> None:
     done = subprocess.run([sys.executable, EXAMPLES / "add_a_mechanism.py"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("The contract holds: ")
     assert "A captioner whose image tower uses it" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def fusion() -> Iterator[Any]:
+    yield runpy.run_path(str(EXAMPLES / "add_a_fusion.py"))["ProductFusionConfig"]
+    del FusionConfig.kinds["product"]
+
+
+def test_a_fusion_takes_forty_lines(fusion: Any) -> None:
+    assert len((EXAMPLES / "add_a_fusion.py").read_text().splitlines()) <= 40
+    assert "any_subset_is_finite" in check_fusion(fusion)
+
+
+def test_a_fusion_is_chosen_by_name(fusion: Any) -> None:
+    towers = {"a": {"kind": "text", "vocab_size": 9, "dim": 8}, "b": {"kind": "text", "vocab_size": 9, "dim": 8}}
+    heads = {"label": {"kind": "label", "num_classes": 3}}
+    model = patchword.create_model({"towers": towers, "fusion": "product", "trunk": {"dim": 8}, "heads": heads})
+    assert model.config.fusion == fusion()
+    assert model({"a": torch.ones(2, 3, dtype=torch.long)}).heads["label"].shape == (2, 3)
+
+
+@pytest.mark.slow
+def test_the_fusion_obeys_its_contract_as_a_script() -> None:
+    done = subprocess.run([sys.executable, EXAMPLES / "add_a_fusion.py"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("obeys: class_facts_are_true")
+    assert "answers: [2, 10]" in done.stdout
