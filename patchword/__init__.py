@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from patchword.api import create_model, evaluate, load, load_config, presets, size, train
+    from patchword.api import create_model, evaluate, largest_batch, load, load_config, presets, size, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
 
 _HOMES = {
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
+    "largest_batch": "patchword.api",
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
     "presets": "patchword.api",
@@ -34,6 +35,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "UserError",
     "create_model",
     "evaluate",
+    "largest_batch",
     "load",
     "load_config",
     "presets",

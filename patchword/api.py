@@ -18,6 +18,7 @@ from patchword.models.create import create_model, planned_model
 from patchword.models.model import Model, count_parameters
 from patchword.models.presets import PRESETS, load_config, preset, summary
 from patchword.report.run import report_on
+from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, summarise
 from patchword.tasks.base import Evaluation, Prediction, Task
@@ -27,7 +28,7 @@ from patchword.train.run_folder import load_weights, open_run, prepared_task
 from patchword.train.trainer import TrainResult
 from patchword.train.trainer import train as _train
 
-__all__ = ["Trained", "create_model", "evaluate", "load", "load_config", "presets", "size", "train"]
+__all__ = ["Trained", "create_model", "evaluate", "largest_batch", "load", "load_config", "presets", "size", "train"]
 
 Picture = str | Path | bytes | np.ndarray
 
@@ -71,6 +72,18 @@ def size(
     freeze(rehearsal.model, run.train.optimizer.freeze)
     record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
     return summarise(rehearsal.model, record, mode, samples)
+
+
+def largest_batch(
+    spec: str | Path | Mapping[str, Any] | RunConfig, memory: int, mode: str = "train", **overrides: Any
+) -> int:
+    """The largest batch whose tensors are at most `memory` bytes at the peak of a step; 0: not even one sample fits.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    run = load_config(spec, overrides)
+    return fitting(lambda batch: size(run, mode, batch).by_phase, memory)
 
 
 def train(

@@ -21,6 +21,9 @@ def command(
     mode: Annotated[
         str, typer.Option("--mode", help="train: a whole step; inference: a forward pass without gradients.")
     ] = "train",
+    fit: Annotated[
+        str | None, typer.Option("--fit", metavar="MEMORY", help="Size the largest batch that fits: 512MiB, 80GB.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Parameters, FLOPs and memory of one step, by component.
@@ -28,10 +31,18 @@ def command(
     Every picture has the configured size and every text the greatest length; FLOPs count a multiplication and an
     addition as two.
     """
-    from patchword.api import size
-    from patchword.config import parse_overrides
+    from patchword.api import largest_batch, size
+    from patchword.config import UserError, parse_overrides
+    from patchword.sizing.fit import parse_bytes
 
-    found = size(spec, mode, batch, **parse_overrides(overrides or []))
+    settings = parse_overrides(overrides or [])
+    if fit is not None:
+        if batch is not None:
+            raise UserError("--batch and --fit both choose the batch: drop one of them")
+        batch = largest_batch(spec, parse_bytes(fit), mode, **settings)
+        if not batch:
+            raise UserError(f"not even one sample fits in {fit}; see: patchword size {spec} --batch 1")
+    found = size(spec, mode, batch, **settings)
     if as_json:
         print_json(found.to_dict())
     else:
