@@ -9,6 +9,7 @@ LAWS = "tests/nn/test_contract.py"
 SEQUENCE = "tests/nn/test_sequence.py"
 RESIDUAL = "tests/nn/test_residual.py"
 POSITIONS = "tests/nn/test_positions.py"
+ROTARY = "tests/nn/test_rotary.py"
 ENDS = "tests/nn/test_ends.py"
 TORCH = "tests/nn/test_parity_torch.py"
 FUSION = "tests/nn/test_fusion.py"
@@ -121,7 +122,7 @@ MUTANTS = (
         "nn/positions/base.py",
         "b * self.cos + a * self.sin",
         "b * self.cos - a * self.sin",
-        (POSITIONS,),
+        (ROTARY,),
     ),
     Mutant(
         "places: angles in half precision",
