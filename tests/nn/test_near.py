@@ -96,6 +96,21 @@ def test_a_long_prompt_in_a_cache(static: bool, padded: bool, short: Decisions) 
     torch.testing.assert_close(torch.cat(out, 1)[real], want[real], atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_after_many(padded: bool, short: Decisions) -> None:
+    length = 1100
+    mechanism = SoftmaxAttentionConfig(num_heads=4, num_kv_heads=1, causal=True, window=WINDOW).build(8)
+    q, k, v = (torch.randn(2, heads, t, 8, dtype=torch.float64) for heads, t in ((4, 1), (1, length), (1, length)))
+    valid = torch.rand(2, length) < 0.5
+    valid[:, -1] = True
+    info = SequenceInfo(valid=valid if padded else None)
+    mask = Mask(SequenceInfo(), info, 1, length, length - 1)
+    got = mechanism(q, k, v, mask)
+    short.never = True
+    torch.testing.assert_close(got, mechanism(q, k, v, mask), atol=1e-10, rtol=1e-10)
+    assert short.made == [True, False]
+
+
 def test_dropout_drops_some_of_the_gathered_weights(short: Decisions) -> None:
     mechanism = SoftmaxAttentionConfig(num_heads=1, causal=True, window=WINDOW, dropout=0.5).build(8).double()
     q, k = torch.zeros(2, 1, 1, LENGTH, 8, dtype=torch.float64)
@@ -123,7 +138,9 @@ def test_a_bias_needs_all_keys(short: Decisions) -> None:
         (512, 512, 64, True, True),
         (512, 512, 128, True, False),
         (512, 512, 64, False, False),
-        (1, 8192, 256, True, False),
+        (1, 8192, 256, True, True),
+        (1, 1024, 256, True, False),
+        (100, 8192, 256, True, False),
         (0, 8192, 256, True, False),
     ],
 )

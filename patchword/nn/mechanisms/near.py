@@ -10,14 +10,18 @@ from patchword.nn.mechanisms.patterns import LocalPattern, chunk_of
 from patchword.nn.mechanisms.plans import Policy, plans_for
 from patchword.sequence import Mask
 
-FIXED_COST = 256
-"""What the gathering of keys costs beside, in keys of a dense row: measured for 128 to 2,048 keys on a CPU."""
+PASS_COST, STEP_COST = 256, 1024
+"""What it costs beside to find the keys to gather, in keys of a dense row: for many queries, and for a single one.
+Measured on a CPU."""
 
 
 def is_short(window: int, causal: bool, q: Tensor, k: Tensor) -> bool:
     """Whether gathered keys are cheaper than all keys and a mask."""
+    num_queries, num_keys = q.shape[2], k.shape[2]
+    if num_queries == 1:
+        return q.numel() > 0 and num_keys >= STEP_COST + 2 * window
     gathered = window * (1 if causal else 2) + chunk_of(window)
-    return q.numel() > 0 and q.shape[2] >= FIXED_COST and k.shape[2] >= FIXED_COST + 2 * gathered
+    return q.numel() > 0 and num_queries >= PASS_COST and num_keys >= PASS_COST + 2 * gathered
 
 
 def near_softmax(q: Tensor, k: Tensor, v: Tensor, mask: Mask, policy: Policy, scores: Scores) -> Tensor:
