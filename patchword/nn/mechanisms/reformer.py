@@ -87,8 +87,10 @@ class ReformerAttention(Mechanism):
         hidden, itself = self._hidden(tokens, size, *reach)
         scores = chunks(rows(q, tokens.at), size) @ keys.mT
         scores = scores.masked_fill_(hidden, float("-inf")).masked_fill_(itself, _SELF)
-        mass = scores.logsumexp(-1, keepdim=True)
-        out = (scores - mass).exp() @ values
+        most = scores.detach().amax(-1, keepdim=True)
+        weights = scores.sub_(most).exp_()  # one pass over what is largest; torch's logsumexp and a softmax make four
+        total = weights.sum(-1, keepdim=True)
+        out, mass = (weights @ values) / total, most + total.log()
         there = torch.arange(length, device=q.device).expand_as(tokens.at)
         back = torch.empty_like(tokens.at).scatter_(-1, tokens.at, there)
         return rows(out.flatten(2, 3), back), rows(mass.flatten(2, 3), back)
