@@ -208,7 +208,7 @@ MUTANTS = (
         "cache.py",
         "torch.index_select(held[: self.used], 1, rows, out",
         "torch.index_select(held[: self.used], 1, rows.flip(0), out",
-        (LAWS,),
+        ("tests/nn/test_cache.py", STEPS),
     ),
     Mutant(
         "cache: only new keys are seen",
