@@ -206,7 +206,7 @@ class PerformerAttentionConfig(AttentionConfig, kind="performer"):
     """Training steps after which features are drawn again; null: never."""
     seed: Count = 0
     """Seed of the features."""
-    chunk: Positive = 64
+    chunk: Positive = 128
     """Tokens whose causal sums are taken together; changes speed and memory only."""
     eps: PositiveFloat | None = None
     """Added to relu features, which may all be zero, and to no others; null: 0.001."""

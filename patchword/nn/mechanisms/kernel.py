@@ -100,5 +100,6 @@ class KernelAttention(Mechanism):
 
 def _as_it_is(x: Tensor) -> AbstractContextManager[object]:
     """Sums keep their precision under autocast."""
-    on = torch.is_autocast_enabled(x.device.type)
-    return torch.autocast(x.device.type, enabled=False) if on else nullcontext()
+    kind = x.device.type
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if on else nullcontext()

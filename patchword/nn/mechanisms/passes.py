@@ -52,8 +52,8 @@ class _Divided(torch.autograd.Function):
         (grad,) = grads
         out, inverse = ctx.saved_tensors
         both = grad.new_empty(*grad.shape[:-1], grad.shape[-1] + 1)
-        torch.mul(grad, inverse, out=both[..., :-1])
-        torch.mul(torch.linalg.vecdot(grad, out)[..., None], -inverse, out=both[..., -1:])
+        both[..., :-1].copy_(grad).mul_(inverse)
+        both[..., -1:] = torch.linalg.vecdot(grad, out)[..., None] * -inverse
         return both, None
 
 
@@ -77,23 +77,27 @@ class _Carry(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sums: Tensor, start: Tensor | None, keeps: Tensor | None) -> Tensor:
         ctx.keeps, ctx.started = keeps, start is not None
-        return _carry(sums, start, keeps, range(sums.shape[2]))
+        return _carry(sums, start, keeps, 1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (grad,) = grads
         keeps: Tensor | None = ctx.keeps
-        own = _carry(grad, None, keeps, range(grad.shape[2] - 1, -1, -1))  # the same, from the last to the first
+        own = _carry(grad, None, keeps, -1)
         if not ctx.started:
             return own, None, None
         return own, grad[:, :, 0] + (own[:, :, 0] if keeps is None else own[:, :, 0] * keeps[:, :, 0]), None
 
 
-def _carry(sums: Tensor, start: Tensor | None, keeps: Tensor | None, places: range) -> Tensor:
-    out = torch.empty_like(sums)
+def _carry(sums: Tensor, start: Tensor | None, keeps: Tensor | None, step: int) -> Tensor:
+    """From the first chunk to the last (`step` 1), or from the last to the first (-1)."""
+    places = range(sums.shape[2])[::step]
+    out = sums.roll(step, 2)
     out[:, :, places[0]] = 0.0 if start is None else start
     for here, after in itertools.pairwise(places):
-        carried = out[:, :, here] if keeps is None else out[:, :, here] * keeps[:, :, here]
-        torch.add(sums[:, :, here], carried, out=out[:, :, after])
+        if keeps is None:
+            out[:, :, after] += out[:, :, here]
+        else:
+            out[:, :, after] += out[:, :, here] * keeps[:, :, here]
     return out

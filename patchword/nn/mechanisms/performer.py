@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.config import PerformerAttentionConfig, implements
@@ -66,7 +65,8 @@ class PerformerAttention(KernelAttention):
         """phi of queries [B, H, T, F] and of keys [B, G, S, F]."""
         directions = self.projection.to(q.dtype) * self.scale**0.5
         if self.kernel is None:
-            return F.relu(q @ directions.T) + self.floor, F.relu(k @ directions.T) + self.floor
+            q, k = ((x @ directions.T).add_(self.floor).clamp_min(self.floor) for x in (q, k))  # relu(x) + floor
+            return q, k
         logs = self.kernel.logs(k * self.scale**0.5, self.projection.to(q.dtype), seen)
         peak = peaks(logs)
         if cache is not None:
