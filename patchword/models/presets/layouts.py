@@ -1,6 +1,6 @@
 """The four ways in which papers lay out two towers, as captioners of the embedded scenes that differ in nothing else.
 
-All have captioner-tiny's width and training, and seven blocks: what differs is whose they are, who meets whom, and
+All have captioner-tiny's widths and training, and seven blocks: what differs is whose they are, who meets whom, and
 where. See docs/fusion.md.
 """
 
@@ -19,7 +19,7 @@ from patchword.config import (
 )
 from patchword.models.presets import captioner
 
-_BLOCKS = 7
+_BLOCKS, _IMAGE = 7, 4  # in all; of the picture's own stack, where it has one
 
 
 def single_stream() -> RunConfig:
@@ -32,7 +32,7 @@ def single_stream() -> RunConfig:
 def dual_stream() -> RunConfig:
     """Each modality has a stack, and the text's looks at the picture's through cross-attention (ViLBERT, BLIP)."""
     run, image, text, trunk = _parts()
-    return _laid_out(run, "dual-stream", image, text, CrossFusionConfig(), trunk)
+    return _laid_out(run, "dual-stream", image, text, CrossFusionConfig(), trunk.replace(depth=_BLOCKS - _IMAGE))
 
 
 def merged_attention() -> RunConfig:
@@ -53,7 +53,7 @@ def merged_attention() -> RunConfig:
 def late_fusion() -> RunConfig:
     """Each modality has a stack of its own; the picture is pooled to eight vectors, which one last block looks at."""
     run, image, text, trunk = _parts()
-    alone = text.replace(depth=_BLOCKS - image.depth - 1, attention=trunk.attention, ffn=trunk.ffn)
+    alone = text.replace(depth=_BLOCKS - _IMAGE - 1, attention=trunk.attention, ffn=trunk.ffn)
     last = trunk.replace(depth=1)
     fusion = CrossFusionConfig(summary=SummaryConfig(num_queries=8))
     return _laid_out(run, "late-fusion", image, alone, fusion, last)
@@ -65,7 +65,7 @@ def _parts() -> tuple[RunConfig, ImageTowerConfig, TextTowerConfig, StackConfig]
     assert isinstance(image, ImageTowerConfig)
     assert isinstance(text, TextTowerConfig)
     assert run.model.trunk is not None
-    return run, image, text, run.model.trunk
+    return run, image.replace(depth=_IMAGE), text, run.model.trunk
 
 
 def _laid_out(
