@@ -23,10 +23,10 @@ from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, summarise
 from patchword.tasks.base import Evaluation, Prediction, Task
 from patchword.tasks.captioning import CaptioningTask
-from patchword.train.optim import build_optimizer, freeze
-from patchword.train.run_folder import load_weights, open_run, prepared_task
-from patchword.train.trainer import TrainResult
-from patchword.train.trainer import train as _train
+from patchword.training.optim import build_optimizer, freeze
+from patchword.training.run_folder import load_weights, open_run, prepared_task
+from patchword.training.trainer import TrainResult
+from patchword.training.trainer import train as _train
 
 __all__ = ["Trained", "create_model", "evaluate", "largest_batch", "load", "load_config", "presets", "size", "train"]
 

@@ -10,12 +10,12 @@ PICTURES = ("tests/data/test_image_decode.py", "tests/data/test_image_augment.py
 SOURCES = "tests/data/test_sources.py"
 LOSSES = "tests/tasks/test_losses.py"
 METRICS = "tests/tasks/test_metrics.py"
-RESUME = "tests/train/test_resume.py"
-LEARNER = "tests/train/test_learner.py"
-CHECKPOINT = "tests/train/test_checkpoint.py"
-TRAINER = "tests/train/test_trainer.py"
-OPTIM = "tests/train/test_optim.py"
-BAD = "tests/train/test_bad_samples.py"
+RESUME = "tests/training/test_resume.py"
+LEARNER = "tests/training/test_learner.py"
+CHECKPOINT = "tests/training/test_checkpoint.py"
+TRAINER = "tests/training/test_trainer.py"
+OPTIM = "tests/training/test_optim.py"
+BAD = "tests/training/test_bad_samples.py"
 
 RUN_MUTANTS = (
     # ------------------------------------------------------------------ data
@@ -79,77 +79,77 @@ RUN_MUTANTS = (
     # ------------------------------------------------------------------ training
     Mutant(
         "resume: the data begins again",
-        "train/session.py",
+        "training/session.py",
         "run.data.workers, device, state.position)",
         "run.data.workers, device)",
         (RESUME,),
     ),
     Mutant(
         "resume: random numbers begin again",
-        "train/checkpoint.py",
+        "training/checkpoint.py",
         'torch.set_rng_state(state["cpu"])',
         "pass",
         (RESUME,),
     ),
     Mutant(
         "resume: the running mean begins again",
-        "train/learner.py",
+        "training/learner.py",
         'self.ema.load(load_tensors(folder / "ema.safetensors"))',
         "pass",
         (RESUME,),
     ),
     Mutant(
         "resume: lines after the checkpoint stay",
-        "train/log.py",
+        "training/log.py",
         "self._file.truncate(size)",
         "pass",
         (RESUME,),
     ),
     Mutant(
         "checkpoint: damage goes unnoticed",
-        "train/files.py",
+        "training/files.py",
         "if _sha256(folder / name) != expected:",
         "if not expected:",
         (CHECKPOINT,),
     ),
     Mutant(
         "checkpoint: the oldest are kept",
-        "train/checkpoint.py",
+        "training/checkpoint.py",
         "self.all()[: -self.keep]",
         "self.all()[self.keep :]",
         (CHECKPOINT,),
     ),
     Mutant(
         "steps: accumulated batches weigh alike, whatever is in them",
-        "train/learner.py",
+        "training/learner.py",
         "(first / count.clamp_min(1)).float()",
         "torch.tensor(1.0 / len(batches))",
         (LEARNER,),
     ),
     Mutant(
         "steps: the best evaluation is the worst",
-        "train/evaluate.py",
+        "training/evaluate.py",
         "value < old[self.metric] if",
         "value > old[self.metric] if",
         (TRAINER,),
     ),
     Mutant(
         "steps: the running mean is not what is judged",
-        "train/learner.py",
+        "training/learner.py",
         "with self.ema.applied() if self.ema is not None else nullcontext():",
         "with nullcontext():",
         (LEARNER, TRAINER),
     ),
     Mutant(
         "steps: no warm-up",
-        "train/schedule.py",
+        "training/schedule.py",
         "min(1.0, step / self.warmup) if self.warmup else 1.0",
         "1.0",
         (OPTIM,),
     ),
     Mutant(
         "bad samples: any share is allowed",
-        "train/bad_samples.py",
+        "training/bad_samples.py",
         "self.count > self.config.max_share * self.read",
         "self.count > self.read",
         (BAD,),

@@ -22,7 +22,7 @@ def command(
 ) -> None:
     """Measure a trained model on a data set."""
     from patchword.api import load
-    from patchword.train.display import number
+    from patchword.training.display import number
 
     evaluation = load(run).evaluate(data, split, limit)
     if as_json:

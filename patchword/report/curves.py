@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from patchword.config import UserError
 from patchword.report.amounts import number, percent, plain
 from patchword.report.measures import measure, ordered
-from patchword.train.log import read_metrics as read_lines
+from patchword.training.log import read_metrics as read_lines
 
 Row = Mapping[str, Any]
 

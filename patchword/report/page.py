@@ -11,7 +11,7 @@ from patchword.config import RunError
 from patchword.report.content import Report
 from patchword.report.markup import Html, clean, join, node
 from patchword.report.sections import Section, headline, sections
-from patchword.train.files import write_text
+from patchword.training.files import write_text
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_helpers import Called, photos, toy
 
-from patchword.train.files import write_checksums
+from patchword.training.files import write_checksums
 
 
 def refused(done: Called, *said: str) -> None:
@@ -149,7 +149,7 @@ def test_one_bad_sample_may_be_fatal(call, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_at_checkpoint_time_loses_nothing(call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from patchword.train import checkpoint
+    from patchword.training import checkpoint
 
     data = photos(tmp_path / "photos")
     out = ["--out", tmp_path / "run"]

@@ -21,7 +21,7 @@ from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import component_of
 from patchword.sizing.trace import Tracer
 from patchword.tasks.captioning import CaptioningTask
-from patchword.train.optim import build_optimizer
+from patchword.training.optim import build_optimizer
 
 SMALL: dict[str, Any] = {
     "model.image.dim": 32,

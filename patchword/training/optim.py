@@ -1,0 +1,120 @@
+"""AdamW over groups of parameters: which decay, how fast each learns, which are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from patchword.config import OptimizerConfig, UserError, nearest
+
+_MAPS = (nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Parameters whose path matches one of the patterns are not trained; a tied one matches by any of its names.
+
+    Raises:
+        UserError: a pattern matches nothing, or everything is frozen.
+    """
+    names = _names(model)
+    patterns = tuple(patterns)
+    _check(patterns, "freeze", names)
+    for parameter, aliases in names.items():
+        if any(fnmatchcase(alias, pattern) for alias in aliases for pattern in patterns):
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in names):
+        raise UserError("train.optimizer.freeze: nothing is left to train")
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over the parameters that are not frozen.
+
+    Weights of linear maps and convolutions decay. Embedding and position tables (also one that is tied to a linear
+    map), norms, offsets and single vectors do not. Each group has its factor on the learning rate under "rate".
+
+    Raises:
+        UserError: a pattern of `config.rates` matches nothing.
+    """
+    names = _names(model)
+    _check(config.rates, "rates", names)
+    decaying = _decaying(model)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter, aliases in names.items():
+        if not parameter.requires_grad:
+            continue
+        rate = 1.0
+        for pattern, factor in config.rates.items():
+            if any(fnmatchcase(alias, pattern) for alias in aliases):
+                rate = factor
+        decay = config.weight_decay if id(parameter) in decaying else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": group, "rate": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],
+        lr=config.lr,
+        betas=config.betas,
+        eps=config.eps,
+        fused=True,  # one kernel on CUDA; on a CPU four times as fast as the others, and as deterministic
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The learning rate of the next step, before each group's own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["rate"]
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as `quantity:parameter name`, for a checkpoint."""
+    return {
+        f"{key}:{name}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`, into an optimizer over the same parameters."""
+    parameters = dict(model.named_parameters())
+    for name, value in tensors.items():
+        key, _, path = name.partition(":")
+        parameter = parameters[path]
+        optimizer.state[parameter][key] = value.to(parameter.device)
+
+
+def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """Each parameter with all of its names."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    return names
+
+
+def _decaying(model: nn.Module) -> set[int]:
+    maps = {id(m.weight) for m in model.modules() if isinstance(m, _MAPS)}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
+    return maps - tables
+
+
+def _check(patterns: Iterable[str], field: str, names: dict[nn.Parameter, list[str]]) -> None:
+    every = [alias for aliases in names.values() for alias in aliases]
+    wrong = []
+    for pattern in patterns:
+        if any(fnmatchcase(alias, pattern) for alias in every):
+            continue
+        plain = pattern.rstrip("*").rstrip(".")
+        parts = {".".join(alias.split(".")[:n]) for alias in every for n in range(1, alias.count(".") + 2)}
+        guess = nearest(plain, sorted(parts))
+        if guess is not None:
+            guess = guess if guess in every else f"{guess}.*"
+        hint = f"did you mean {guess!r}?" if guess else f"there are {', '.join(_tops(every))}"
+        wrong.append(f"train.optimizer.{field}: {pattern!r} matches no parameter; {hint}")
+    if wrong:
+        raise UserError("\n".join(wrong))
+
+
+def _tops(every: list[str]) -> list[str]:
+    """The first two levels of all paths, as patterns."""
+    return sorted({".".join(alias.split(".")[:2]) + (".*" if alias.count(".") > 1 else "") for alias in every})
