@@ -1,1 +1,0 @@
-"""Training: one loop that survives being killed, and the folder that it leaves."""
