@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from patchword.config import UserError
 from patchword.sizing.record import Record
@@ -43,10 +43,10 @@ class Rehearsal:
         try:
             with self.mode:
                 yield
-        except DataDependentOutputException as error:
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise UserError(
                 f"this model cannot be sized without running it: it looks at values ({error.func}) to choose what it "
-                "computes, as sparse attention does with the facts of a batch"
+                "computes, as sparse attention and parts for single modalities do with the facts of a batch"
             ) from error
 
     def training(self, make_optimizer: MakeOptimizer, clip: bool = True) -> Record:

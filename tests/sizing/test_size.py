@@ -129,8 +129,9 @@ def test_no_operation_goes_uncounted(kind: str) -> None:
 
 
 def test_a_model_that_looks_at_values_is_refused() -> None:
-    with pytest.raises(UserError, match="cannot be sized without running it"):
-        patchword.size(plain(**{"model.image.attention.kind": "sparse"}), batch=2)
+    for run in (plain(**{"model.image.attention.kind": "sparse"}), load_config("layout-merged-attention", {})):
+        with pytest.raises(UserError, match="cannot be sized without running it"):
+            patchword.size(run, batch=2)
 
 
 def test_what_has_no_formula_is_said() -> None:
