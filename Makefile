@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-EXTRA ?=
+# A process a core, up to four, with one thread each: small tensors gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 OUT ?= runs/quickstart
 
 .PHONY: help quickstart test test-all lint bench clean
@@ -32,10 +33,10 @@ lint: $(VENV)/.dev ## ruff and pyright
 	$(BIN)/pyright
 
 test: lint ## lint and all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint ## lint and all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 bench: $(VENV)/.dev ## ratios against public peers, measured in one run
 	$(BIN)/python -m benchmarks
