@@ -35,7 +35,12 @@ LENGTH, BATCH, RATE = 96, 16, 3e-3
 VARIANTS: dict[str, AttentionConfig] = {
     "softmax": SoftmaxAttentionConfig(num_heads=HEADS, causal=True, bias=False, out_bias=False),
     "softmax, gate": SoftmaxAttentionConfig(num_heads=HEADS, causal=True, bias=False, out_bias=False, gate=True),
-    "differential": DifferentialAttentionConfig(num_heads=HEADS, causal=True, bias=False, out_bias=False),
+    **{
+        f"differential, first_lambda {first}": DifferentialAttentionConfig(
+            num_heads=HEADS, causal=True, bias=False, out_bias=False, first_lambda=first
+        )
+        for first in (0.2, 0.8)
+    },
 }
 
 
@@ -106,7 +111,7 @@ def main() -> None:
     """Train every variant with every seed, then print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gains", description=__doc__)
     parser.add_argument("--text", type=Path, help="a file of text; default: Python's help topics")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)

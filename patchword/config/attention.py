@@ -259,8 +259,8 @@ class DifferentialAttentionConfig(AttentionConfig, kind="differential"):
 
     can = frozenset({"causal", "window", "segment", "bias", "cache", "cross", "dropout"})
 
-    first_lambda: Annotated[float, Gt(0), Lt(1)] = 0.8
-    """How much of the second map is taken off at first."""
+    first_lambda: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """How much of the second map is taken off at first; the paper's is 0.2 in the first layer and grows to 0.8."""
 
     def problems(self) -> Iterator[Problem]:
         """Also heads that cannot be paired."""

@@ -123,9 +123,9 @@ def test_what_both_maps_see_is_taken_off() -> None:
             weight.zero_()
     q, k, v = numbers(1, 1, 4, 6).expand(1, 2, 4, 6), numbers(1, 1, 5, 6).expand(1, 2, 5, 6), numbers(1, 2, 5, 6)
     mask = Mask(SequenceInfo(), SequenceInfo(), 4, 5)
-    assert mechanism._lambda().tolist() == pytest.approx([0.8])
+    assert mechanism._lambda().tolist() == pytest.approx([0.2])
     with torch.no_grad():
-        mechanism.lambda_q[0, 0, 0], mechanism.lambda_k[0, 0, 0] = 1.0, math.log(1.2)
+        mechanism.lambda_q[0, 0, 0], mechanism.lambda_k[0, 0, 0] = 1.0, math.log(1.8)
     torch.testing.assert_close(mechanism._lambda(), torch.ones(1, dtype=torch.float64))
     assert mechanism(q, k, v, mask).abs().max() < 1e-9
     assert mechanism(q + numbers(1, 2, 4, 6), k, v, mask).abs().max() > 1e-2
