@@ -14,13 +14,13 @@ from patchword.nn.mechanisms import softmax
 from patchword.nn.mechanisms.near import is_short
 from patchword.sequence import Mask, SequenceInfo, Tokens
 
-LENGTH, WINDOW = 400, 5
+LENGTH, WINDOW = 800, 5
 
 
 def facts() -> dict[str, SequenceInfo]:
     place = torch.arange(LENGTH)
-    both = torch.stack([(place >= 40) & (place < LENGTH - 3), place < LENGTH - 100])
-    documents = torch.stack([place // 37, (place > 200).long()])
+    both = torch.stack([(place >= 40) & (place < LENGTH - 3), place < LENGTH - 300])
+    documents = torch.stack([place // 37, (place > 350).long()])
     prefix = place.clamp_min(50)[None]
     return {
         "trivial": SequenceInfo(),
@@ -83,13 +83,13 @@ def test_a_long_prompt_in_a_cache(static: bool, padded: bool, short: Decisions) 
     x = torch.randn(2, LENGTH, 16, dtype=torch.float64)
     valid = torch.ones(2, LENGTH, dtype=torch.bool)
     valid[0, :20], valid[1, 30:40] = False, False
-    chunks, out = ((0, 340), (340, LENGTH - 1), (LENGTH - 1, LENGTH)), []
+    chunks, out = ((0, 410), (410, 460), (460, LENGTH - 1), (LENGTH - 1, LENGTH)), []
     with torch.no_grad():
         cache = stack.new_cache(2, LENGTH + 20, x, static)
         for start, end in chunks:
             info = SequenceInfo(valid=valid[:, start:end] if padded else None)
             out.append(stack(Tokens(x[:, start:end], info), cache=cache))
-        assert short.made == [True, False, False]
+        assert short.made == [True, False, True, False]
         short.never = True
         want = stack(Tokens(x, SequenceInfo(valid=valid if padded else None)))
     real = valid if padded else torch.ones_like(valid)
@@ -135,8 +135,9 @@ def test_a_bias_needs_all_keys(short: Decisions) -> None:
     ("num_queries", "num_keys", "window", "causal", "want"),
     [
         (8192, 8192, 256, True, True),
-        (512, 512, 64, True, True),
+        (512, 512, 32, True, True),
         (512, 512, 128, True, False),
+        (512, 512, 32, False, True),
         (512, 512, 64, False, False),
         (1, 8192, 256, True, True),
         (1, 1024, 256, True, False),

@@ -45,6 +45,13 @@ class Look(ABC):
         """Whether a query sees a key of its cell, by their ranks (to be broadcast); None: it sees them all."""
         return None
 
+    def whole(self, rank: Tensor, count: int) -> Tensor | None:
+        """Whether nothing is missing of the query's cell or its keys among `count` tokens; bool, as `rank`.
+
+        Such cells all look alike, so that one mask serves them. None: cells of this kind differ.
+        """
+        return None
+
 
 class Pattern(ABC):
     """A union of looks."""
@@ -128,6 +135,13 @@ class NearLook(Look):
         first = torch.arange(self.num_global, device=cell.device).expand(*cell.shape, -1)
         return torch.cat([ranks.masked_fill(ranks < self.num_global, -1), first], -1)
 
+    def whole(self, rank: Tensor, count: int) -> Tensor:
+        """bool: no key before the first, or among the global ones, and none after the last."""
+        kind, start = rank % self.dilation, rank // self.dilation // self.chunk * self.chunk
+        first = (start + 1 - self.reach) * self.dilation + kind
+        last = (start + self.chunk - 1 + (self.reach - 1 if self.ahead else 0)) * self.dilation + kind
+        return (first >= self.num_global) & (last < count)
+
     def sees(self, query: Tensor, key: Tensor) -> Tensor:
         """bool; all keys of a cell are of its residue class, but for the first."""
         near = (query - key).abs() < self.reach * self.dilation
@@ -135,8 +149,11 @@ class NearLook(Look):
 
 
 def chunk_of(reach: int) -> int:
-    """Queries that share a gathered band: fewer waste less on its corners, more gather each key less often."""
-    return min(128, max(32, reach // 2))
+    """Queries that share a gathered band: few waste less on its corners, many gather each key less often.
+
+    Measured for a reach of 8 to 257 on a CPU, forward and backward.
+    """
+    return min(128, max(32, 2 * reach))
 
 
 @implements(LocalPatternConfig)

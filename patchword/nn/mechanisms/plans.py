@@ -37,11 +37,21 @@ class Plan(NamedTuple):
     keys: Tensor
     """int [R, n * m], the place of each key; 0 where there is none."""
     added: Tensor
-    """[R, n, C or 1, m], 0 or -inf; rows that may see nothing are all 0."""
+    """[R, n or 1, C or 1, m], 0 or -inf; rows that may see nothing are all 0."""
     back: Tensor
     """int [R, T], where in `queries` each query is; 0 where it is nowhere."""
     blind: Tensor
     """bool [R, T], queries that may see nothing here, or are not here."""
+
+
+class Part(NamedTuple):
+    """Some of the queries of a look."""
+
+    look: Look
+    live: Tensor
+    """bool [R, T]."""
+    alike: bool = False
+    """Whether all of its cells look alike."""
 
 
 class Grouping(NamedTuple):
@@ -66,13 +76,13 @@ class Planner:
 
     def __init__(self, mask: Mask, policy: Policy, like: Tensor) -> None:
         self.mask, self.policy, self.like = mask, policy, like
-        batch, _, self.length, _ = like.shape
+        self.length = like.shape[2]
         self.keys = standing(mask.keys, mask.num_keys, like.device)
         self.queries = queries_of(mask, self.keys, policy.ratio, self.length, like.device)
         self.alone = self.length == 1
         orders = (mask.queries.order, mask.keys.order)
         alike = max(len(fact) for fact in (*self.keys, *self.queries, *orders) if fact is not None)
-        self.rows = batch if self.alone else alike  # a few rows are gathered where they are, many as one
+        self.rows = len(like) if self.alone else alike  # a few rows are gathered where they are, many as one
         self.keys = Standing(*(None if x is None else x.expand(self.rows, -1) for x in self.keys))  # pyright: ignore
         self.queries = Queries(*(x.expand(self.rows, -1) for x in self.queries))
         self.own = mask.own is None
@@ -84,18 +94,29 @@ class Planner:
         longest = int(self.keys.size.max()) if several else self.mask.num_keys
         behind = self.in_order or (self.own and self.alone)  # no key stands after the query that is alone
         looks = pattern.looks(longest, not behind, self.alone)
-        seers = self.queries.rank < pattern.num_global
+        live = self.queries.real
+        if len(looks) != 1:
+            return [self._plans([Part(look, live)]) for look in looks]
         if behind or not pattern.num_global:
-            return [self._plans([(look, self.queries.real)]) for look in looks]
-        others = self.queries.real & ~seers
-        assert len(looks) == 1
-        return [self._plans([(looks[0], others), (Everything(longest), self.queries.real & seers)])]
+            return [self._plans(self._split(looks[0], live))]
+        seers = self.queries.rank < pattern.num_global
+        return [self._plans([*self._split(looks[0], live & ~seers), Part(Everything(longest), live & seers)])]
 
-    def _plans(self, looks: list[tuple[Look, Tensor]]) -> list[Plan]:
-        found = [self._lower(look, live) for look, live in looks]
+    def _split(self, look: Look, live: Tensor) -> list[Part]:
+        """A look; where nothing is known of the tokens, the cells that look alike apart from those at the edges."""
+        mask = self.mask
+        known = (mask.keys.valid, mask.keys.segment, mask.keys.order, mask.queries.order)
+        if not self.own or mask.num_queries != mask.num_keys or any(fact is not None for fact in known):
+            return [Part(look, live)]
+        whole = look.whole(self.queries.rank, self.mask.num_keys)
+        return [Part(look, live)] if whole is None else [Part(look, live & ~whole), Part(look, live & whole, True)]
+
+    def _plans(self, parts: list[Part]) -> list[Plan]:
+        found = [self._lower(part) for part in parts]
         return [plan for plan in found if plan is not None]
 
-    def _lower(self, look: Look, live: Tensor) -> Plan | None:
+    def _lower(self, part: Part) -> Plan | None:
+        look, live, alike = part
         cell = self.queries.document * DOCUMENT + look.cell(self.queries.rank)
         groups = one_group(cell) if self.alone else grouped(cell, live)
         if groups is None:
@@ -104,41 +125,39 @@ class Planner:
         ranks = look.keys(groups.cells % DOCUMENT, self.keys.size.gather(1, document))
         places, there = self.keys.places(document, ranks)
         shape = (groups.queries.shape[1], groups.queries.shape[2])
-        queries = groups.queries.flatten(1)
-        see = there[:, :, None]
-        own, other = self._at(self.queries.rank, queries, shape).int(), ranks[:, :, None].int()  # pairs are many
-        sees = look.sees(own, other)
-        see = see if sees is None else see & sees
-        see = see & self._allowed(queries, shape, places, own, other)
+        masked = slice(1) if alike else slice(None)  # the groups that need a mask of their own
+        see = self._seen(look, groups.queries[:, masked], places[:, masked], ranks[:, masked]) & there[:, masked, None]
         empty = ~see.any(-1, keepdim=True)
         added = torch.zeros(see.shape, dtype=self.like.dtype, device=self.like.device)
         added = added.masked_fill_(~(see | empty), float("-inf"))
         blind = empty[..., 0].expand(-1, *shape).flatten(1).gather(1, groups.back) | ~live
-        return Plan(shape, queries, places.flatten(1), added, groups.back, blind)
+        return Plan(shape, groups.queries.flatten(1), places.flatten(1), added, groups.back, blind)
 
-    def _at(self, fact: Tensor, queries: Tensor, shape: tuple[int, int]) -> Tensor:
-        """A fact of the grouped queries; int [R, n, C, 1]."""
-        return fact.gather(1, queries).unflatten(1, shape)[..., None]
+    def _seen(self, look: Look, queries: Tensor, places: Tensor, ranks: Tensor) -> Tensor:
+        """What look, order and window allow; bool, to be broadcast to [R, n, C, m].
 
-    def _allowed(self, queries: Tensor, shape: tuple[int, int], places: Tensor, own: Tensor, other: Tensor) -> Tensor:
-        """What causal and window allow; bool, to be broadcast to [R, n, C, m]."""
-        mask, policy, device = self.mask, self.policy, self.like.device
-        allowed = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+        Args:
+            look: which keys.
+            queries: places of queries; int [R, n, C].
+            places: places of keys; int [R, n, m].
+            ranks: their ranks.
+        """
+        mask, policy = self.mask, self.policy
+        own, other = _at(self.queries.rank, queries)[..., None].int(), ranks[:, :, None].int()  # pairs are many
+        sees = look.sees(own, other)
+        see = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=own.device) if sees is None else sees
         if self.in_order:
-            allowed = allowed & (other <= own)
+            see = see & (other <= own)
         elif policy.causal:
             now, then = self._orders()
-            later = then.gather(1, places.flatten(1)).view(places.shape)[:, :, None]
-            allowed = allowed & (self._at(now, queries, shape) >= later)
+            see = see & (_at(now, queries)[..., None] >= _at(then, places)[:, :, None])
         if policy.window is not None:
             if mask.queries.segment is not None:  # counted along the row, whatever documents stand between
-                place = torch.arange(mask.num_keys, device=device)[None]
-                along = place if mask.keys.valid is None else positions_of(mask.keys.valid)
-                along = along.expand(self.rows, -1)
-                other = along.gather(1, places.flatten(1)).view(places.shape)[:, :, None]
-                own = self._at(along, queries, shape)
-            allowed = allowed & ((own - other).abs() < policy.window)
-        return allowed
+                along = torch.arange(mask.num_keys, device=own.device)[None]
+                along = (along if mask.keys.valid is None else positions_of(mask.keys.valid)).expand(self.rows, -1)
+                own, other = _at(along, queries)[..., None], _at(along, places)[:, :, None]
+            see = see & ((own - other).abs() < policy.window)
+        return see
 
     def _orders(self) -> tuple[Tensor, Tensor]:
         """Orders of queries and keys; int [R, T] and [R, S]."""
@@ -148,6 +167,11 @@ class Planner:
         now = own if mask.queries.order is None else mask.queries.order
         then = places if mask.keys.order is None else mask.keys.order
         return now.expand(self.rows, -1), then.expand(self.rows, -1)
+
+
+def _at(fact: Tensor, places: Tensor) -> Tensor:
+    """int [R, T] at int [R, n, m] -> [R, n, m]."""
+    return fact.gather(1, places.flatten(1)).view(places.shape)
 
 
 def one_group(cell: Tensor) -> Grouping:
