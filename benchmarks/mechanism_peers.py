@@ -21,6 +21,8 @@ class Peer(NamedTuple):
     """The name of what it is compared with."""
     make: Callable[[int, int, int], Attend]
     """Of length, heads, width of a head."""
+    most: int = 16_384
+    """Longest sequence that it is given: some take a minute beyond."""
 
 
 def _local(length: int, heads: int, head_dim: int) -> Attend:
@@ -97,11 +99,11 @@ def _topk(length: int, heads: int, head_dim: int) -> Attend:
 
 PEERS = (
     Peer("local-attention", "sparse, local 256", _local),
-    Peer("performer-pytorch, elu features", "linear", _linear(causal=True)),
-    Peer("performer-pytorch", "performer, 128 features", _performer(causal=True)),
+    Peer("performer-pytorch, elu features", "linear", _linear(causal=True), 2048),
+    Peer("performer-pytorch", "performer, 128 features", _performer(causal=True), 2048),
     Peer("performer-pytorch, elu features, not causal", "linear, not causal", _linear(causal=False)),
     Peer("performer-pytorch, not causal", "performer, not causal", _performer(causal=False)),
     Peer("linformer", "linformer, 128 rows", _linformer),
-    Peer("reformer-pytorch", "reformer", _reformer),
-    Peer("x-transformers, sparse top-k", "topk, 32 keys", _topk),
+    Peer("reformer-pytorch", "reformer", _reformer, 4096),
+    Peer("x-transformers, sparse top-k", "topk, 32 keys", _topk, 2048),
 )
