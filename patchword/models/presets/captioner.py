@@ -86,9 +86,9 @@ def tiny() -> RunConfig:
     return RunConfig(
         name="captioner-tiny",
         task=CaptioningTaskConfig(decode=GreedyDecodeConfig(max_len=48)),
-        model=_model(image, depth=2, max_len=48, init=XavierInitConfig(), embed_std=0.05),
+        model=_model(image, depth=3, max_len=48, init=XavierInitConfig(), embed_std=0.05),
         data=DataConfig(tokenizer=WordsTokenizerConfig(vocab_size=512, min_frequency=1)),
-        train=TrainConfig(steps=2000, optimizer=OptimizerConfig(lr=1.4e-3), save_every=300),
+        train=TrainConfig(steps=2000, optimizer=OptimizerConfig(lr=2e-3), save_every=300),
     )
 
 
