@@ -86,6 +86,17 @@ def test_its_automatic_padding_is_seen_without_a_mask() -> None:
     assert differ.tolist() == [place + SIZE >= 32 for place in range(32)]
 
 
+def test_its_blind_rows_get_the_mean_of_what_is_hidden() -> None:
+    theirs = library.LocalAttention(SIZE, causal=True, look_backward=0, use_rotary_pos_emb=False)
+    q, k, v = numbers(SIZE)
+    valid = torch.arange(SIZE)[None].expand(2, -1) > 1
+    pattern = BlockPatternConfig(block_size=SIZE, num_neighbours=0, num_global=0, num_random=0)
+    got, want = run(ours(pattern, causal=True), q, k, v, valid), theirs(q, k, v, mask=valid)
+    torch.testing.assert_close(got[:, :, 2:], want[:, :, 2:], atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(want[:, :, 0], v.mean(2), atol=1e-10, rtol=1e-10)
+    assert not got[:, :, :2].any()
+
+
 def test_rotary() -> None:
     theirs = library.LocalAttention(SIZE, causal=True, exact_windowsize=True, dim=WIDTH).double()
     inputs = numbers(24)
