@@ -1,6 +1,6 @@
 """A module's twin: the same code on the same weights, without what torch does around the call of every part.
 
-A step of decoding is some two hundred small calls; looking for hooks and parameters then takes a third of the time. A
+A step of decoding is some two hundred small calls; looking for hooks and parameters then takes a fifth of the time. A
 twin's parts are instances of the same classes, so there is no second way to compute anything: its parts and weights are
 plain attributes, and calling one is calling its `forward`.
 """
