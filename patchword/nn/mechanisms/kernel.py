@@ -16,7 +16,7 @@ from patchword.cache import LayerCache
 from patchword.config import AttentionConfig
 from patchword.nn.mechanisms.base import Mechanism
 from patchword.nn.mechanisms.ordering import Ordering, order_tokens
-from patchword.nn.mechanisms.passes import divided, total
+from patchword.nn.mechanisms.passes import total
 from patchword.nn.mechanisms.sums import SumCache, read, read_in_chunks
 from patchword.nn.positions import Bias
 from patchword.sequence import Mask
@@ -66,25 +66,23 @@ class KernelAttention(Mechanism):
         assert cache is None or isinstance(cache, SumCache)
         wide = torch.promote_types(q.dtype, torch.float32)
         with _as_it_is(q):
-            gathered = self._gather(q.to(wide), k.to(wide), v.to(wide), mask, cache)
-            return divided(gathered, self.eps).to(q.dtype)
+            return self._gather(q.to(wide), k.to(wide), v.to(wide), mask, cache).to(q.dtype)
 
     def _gather(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, cache: SumCache | None) -> Tensor:
-        """Weighted values of each query, and in a last column the sum of its weights; [B, H, T, E + 1]."""
         way = self._way(mask, v)
         valid = mask.keys.valid if cache is None else mask.queries.valid
         seen = None if valid is None else valid[:, None, :, None]
         q, k = self.features(q, k, seen, cache)
         if way is None:
-            return read(q, total(k if seen is None else k.masked_fill(~seen, 0.0), v))
+            return read(q, total(k if seen is None else k.masked_fill(~seen, 0.0), v), self.eps)
         v = F.pad(v, (0, 1), value=1.0)
         if seen is not None:
             v = v.masked_fill(~seen, 0.0)
         if cache is not None and q.shape[2] == 1:
             cache.add(k, v)
-            return read(q, cache.sums)
+            return read(q, cache.sums, self.eps)
         before = None if cache is None else cache.sums
-        out = way.back(read_in_chunks(way.there(q), way.there(k), way.there(v), before, way.chunks))
+        out = way.back(read_in_chunks(way.there(q), way.there(k), way.there(v), before, way.chunks, self.eps))
         if cache is not None:
             cache.add(k, v)
         return out

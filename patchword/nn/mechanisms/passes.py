@@ -32,6 +32,30 @@ class _Total(torch.autograd.Function):
         return (values @ weighted.mT).add_(alone[:, :, None]), keys @ weighted
 
 
+def read(queries: Tensor, sums: Tensor, eps: float) -> Tensor:
+    """Weighted values over (weights + eps), or over 1 where that is 0.
+
+    Features [B, G, T, F] and sums [B, G, F, E + 1] -> [B, G, T, E].
+    """
+    return cast(Tensor, _Read.apply(queries, sums, eps))
+
+
+class _Read(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, sums: Tensor, eps: float) -> Tensor:
+        inverse = _inverse(queries @ sums[..., -1:], eps)
+        out = (queries @ sums[..., :-1]).mul_(inverse)
+        ctx.save_for_backward(queries, sums, out, inverse)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        queries, sums, out, inverse = ctx.saved_tensors
+        grad = _undivided(grads[0], out, inverse)
+        return grad @ sums.mT, queries.mT @ grad, None
+
+
 def divided(gathered: Tensor, eps: float) -> Tensor:
     """All columns but the last over (the last + eps), or over 1 where that is 0; [B, H, T, E + 1] -> [B, H, T, E]."""
     return cast(Tensor, _Divided.apply(gathered, eps))
@@ -40,8 +64,7 @@ def divided(gathered: Tensor, eps: float) -> Tensor:
 class _Divided(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gathered: Tensor, eps: float) -> Tensor:
-        weight = gathered[..., -1:] + eps
-        inverse = weight.masked_fill_(weight == 0, 1.0).reciprocal_()
+        inverse = _inverse(gathered[..., -1:].clone(), eps)
         out = gathered[..., :-1] * inverse
         ctx.save_for_backward(out, inverse)
         return out
@@ -49,12 +72,20 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (grad,) = grads
-        out, inverse = ctx.saved_tensors
-        both = grad.new_empty(*grad.shape[:-1], grad.shape[-1] + 1)
-        both[..., :-1].copy_(grad).mul_(inverse)
-        both[..., -1:] = torch.linalg.vecdot(grad, out)[..., None] * -inverse
-        return both, None
+        return _undivided(grads[0], *ctx.saved_tensors), None
+
+
+def _inverse(weight: Tensor, eps: float) -> Tensor:
+    weight += eps
+    return weight.masked_fill_(weight == 0, 1.0).reciprocal_()
+
+
+def _undivided(grad: Tensor, out: Tensor, inverse: Tensor) -> Tensor:
+    """From the gradient of quotients to those of values and weights; [..., E] -> [..., E + 1]."""
+    both = grad.new_empty(*grad.shape[:-1], grad.shape[-1] + 1)
+    both[..., :-1].copy_(grad).mul_(inverse)
+    both[..., -1:] = torch.linalg.vecdot(grad, out)[..., None] * -inverse
+    return both
 
 
 def carry(sums: Tensor, start: Tensor | None, keeps: Tensor | None) -> Tensor:

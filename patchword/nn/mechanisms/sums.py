@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from patchword.nn.mechanisms.passes import carry
+from patchword.nn.mechanisms import passes
 
 LOWEST = -1e30
 """Stands for log 0 where -inf would make NaN of a difference."""
@@ -50,15 +50,17 @@ def split(length: int, chunk: int) -> tuple[int, int]:
     return num, max(-(-length // num), 1)
 
 
-def read(queries: Tensor, sums: Tensor) -> Tensor:
-    """What queries gather of sums; features [B, H, T, F] and [B, G, F, E + 1] -> [B, H, T, E + 1]."""
+def read(queries: Tensor, sums: Tensor, eps: float) -> Tensor:
+    """What queries gather of sums; features [B, H, T, F] and [B, G, F, E + 1] -> [B, H, T, E]."""
     groups, length = sums.shape[1], queries.shape[2]
     times = queries.shape[1] // groups
-    out = queries.unflatten(1, (groups, times)).flatten(2, 3) @ sums
+    out = passes.read(queries.unflatten(1, (groups, times)).flatten(2, 3), sums, eps)
     return out.unflatten(2, (times, length)).flatten(1, 2)
 
 
-def read_in_chunks(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor | None, chunks: Chunks) -> Tensor:
+def read_in_chunks(
+    queries: Tensor, keys: Tensor, values: Tensor, before: Tensor | None, chunks: Chunks, eps: float
+) -> Tensor:
     """What queries gather of the keys that they may see, with sums at the borders of chunks only.
 
     Within a chunk, scores are computed pair by pair: 2 T C (F + E) + 4 T F E operations and T (F / C + 1) E numbers of
@@ -70,9 +72,10 @@ def read_in_chunks(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor
         values: [B, G, T, E + 1].
         before: sums over keys before the first that all queries see, [B, G, F, E + 1]; None: there are none.
         chunks: who sees whom.
+        eps: added to the sum of the weights.
 
     Returns:
-        [B, H, T, E + 1].
+        [B, H, T, E].
     """
     length, groups = queries.shape[2], keys.shape[1]
     times = queries.shape[1] // groups
@@ -83,11 +86,12 @@ def read_in_chunks(queries: Tensor, keys: Tensor, values: Tensor, before: Tensor
     if chunks.past is not None:
         out += _carried(q, k, v, before, chunks.past)
     elif chunks.num > 1 or before is not None:
-        out += q @ carry(k.mT @ v, before, None)
+        out += q @ passes.carry(k.mT @ v, before, None)
     if chunks.future is not None:
         q, k, v = q.flip(2), k.flip(2), v.flip(2)
         out += _carried(q, k, v, None, chunks.future).flip(2)
-    return out.unflatten(3, (times, chunks.len)).transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :, :length]
+    out = passes.divided(out, eps).unflatten(3, (times, chunks.len))
+    return out.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :, :length]
 
 
 def _cut(x: Tensor, chunks: Chunks) -> Tensor:
@@ -97,7 +101,7 @@ def _cut(x: Tensor, chunks: Chunks) -> Tensor:
 
 def _carried(q: Tensor, k: Tensor, v: Tensor, start: Tensor | None, side: Side) -> Tensor:
     """What queries gather of the chunks on one side of their own; [B, G, N, R C, E + 1]."""
-    sums = carry(k.mT @ (v * side.adds), start, side.keeps)
+    sums = passes.carry(k.mT @ (v * side.adds), start, side.keeps)
     return (q @ sums) * side.reads.repeat(1, 1, 1, q.shape[3] // side.reads.shape[3], 1)
 
 
