@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.config import PerformerAttentionConfig, implements
@@ -65,8 +66,8 @@ class PerformerAttention(KernelAttention):
         """phi of queries [B, H, T, F] and of keys [B, G, S, F]."""
         directions = self.projection.to(q.dtype) * self.scale**0.5
         if self.kernel is None:
-            q, k = ((x @ directions.T).add_(self.floor).clamp_min(self.floor) for x in (q, k))  # relu(x) + floor
-            return q, k
+            q, k = ((x @ directions.T).add_(self.floor) for x in (q, k))
+            return F.threshold(q, self.floor, self.floor), F.threshold(k, self.floor, self.floor)  # relu(x) + floor
         logs = self.kernel.logs(k * self.scale**0.5, self.projection.to(q.dtype), seen)
         peak = peaks(logs)
         if cache is not None:
