@@ -55,6 +55,6 @@ def same_with_gradients(got: Tensor, want: Tensor, of: Sequence[Tensor], toleran
     """Equal values, and equal gradients of `of`."""
     torch.testing.assert_close(got, want, atol=tolerance, rtol=tolerance)
     upstream = torch.randn_like(want)
-    ours, theirs = (torch.autograd.grad(y, of, upstream) for y in (got, want))
+    ours, theirs = (torch.autograd.grad(y, of, upstream, retain_graph=True) for y in (got, want))
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)

@@ -78,6 +78,8 @@ def test_steps(feature: str) -> None:
                     out.append(mechanism(*now, mask, None, cache))  # pyright: ignore[reportCallIssue]
                 start = end
             torch.testing.assert_close(torch.cat(out, 2), want, atol=1e-10, rtol=1e-10)
+            if grad:
+                same_with_gradients(torch.cat(out, 2), want, (q, k, v))
 
 
 @pytest.mark.parametrize("feature", ["softmax", "hyperbolic", "exp"])
@@ -93,6 +95,17 @@ def test_exponents_of_any_size(feature: str, size: float) -> None:
     assert ((out >= low - 1e-5) & (out <= high + 1e-5)).all()
     assert v.grad is not None
     torch.testing.assert_close(v.grad.sum(), torch.tensor(5.0 * 2 * 6))  # weights of each query sum to one
+
+
+@pytest.mark.parametrize("feature", ["softmax", "exp"])
+def test_padding_does_not_push_real_keys_out_of_range(feature: str) -> None:
+    """Padding along a direction would have by far the largest exponents."""
+    mechanism = made(num_heads=1, feature=feature).float()
+    q, k, v = inputs(1, 4, 1, 1, 6, torch.float32)
+    padded = torch.cat([k, 1e3 * mechanism.projection[:3][None, None]], 2)
+    valid = torch.tensor([[True] * 4 + [False] * 3])
+    got = mechanism(q, padded, F.pad(v, (0, 0, 0, 3)), Mask(SequenceInfo(), SequenceInfo(valid=valid), 1, 7))
+    same_with_gradients(got, mechanism(q, k, v, itself(SequenceInfo(), 4)), (q, k, v), 1e-5)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -228,7 +241,8 @@ def test_features_are_drawn_again_and_resume_exactly() -> None:
     for _ in range(2):
         loaded.after_step()
     assert torch.equal(loaded.projection, seen[7])
-    assert not torch.equal(seen[6], seen[3])
+    for step, number in ((0, 0), (5, 1), (7, 2)):
+        torch.testing.assert_close(seen[step], draw(10, 6, orthogonal=True, seed=4, number=number), atol=1e-6, rtol=0)
 
 
 def test_without_redrawing_nothing_changes() -> None:
