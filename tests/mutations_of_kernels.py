@@ -6,6 +6,7 @@ from mutations import Mutant
 
 LINEAR = "tests/nn/test_linear.py"
 PERFORMER = "tests/nn/test_performer.py"
+RANDOM = "tests/nn/test_random_features.py"
 SUMS, PASSES = "nn/mechanisms/sums.py", "nn/mechanisms/passes.py"
 ORDERING, KERNEL = "nn/mechanisms/ordering.py", "nn/mechanisms/kernel.py"
 FEATURES, OWN = "nn/mechanisms/random_features.py", "nn/mechanisms/performer.py"
@@ -53,15 +54,15 @@ KERNEL_MUTANTS = (
     ),
     Mutant("kernel: narrow sums", KERNEL, "torch.promote_types(q.dtype, torch.float32)", "q.dtype", (LINEAR,)),
     Mutant("kernel: sums under autocast", KERNEL, "with _as_it_is(q):", "with nullcontext():", (LINEAR,)),
-    Mutant("features: QR's signs", FEATURES, "(q * r.diagonal().sign()).T", "q.T", (PERFORMER,)),
+    Mutant("features: QR's signs", FEATURES, "(q * r.diagonal().sign()).T", "q.T", (RANDOM,)),
     Mutant(
         "features: lengths that are all alike",
         FEATURES,
         "normal(num).norm(dim=-1, keepdim=True)",
         "width**0.5",
-        (PERFORMER,),
+        (RANDOM,),
     ),
-    Mutant("features: seed and number are added", FEATURES, 'f"{seed}/{number}"', 'f"{seed + number}"', (PERFORMER,)),
+    Mutant("features: seed and number are added", FEATURES, 'f"{seed}/{number}"', 'f"{seed + number}"', (RANDOM,)),
     Mutant(
         "features: padding sets the peak",
         FEATURES,
@@ -77,5 +78,5 @@ KERNEL_MUTANTS = (
         "peak.repeat(1, times, 1, 1)",
         (PERFORMER,),
     ),
-    Mutant("performer: steps are not counted", OWN, "self.steps += 1", "self.steps += 0", (PERFORMER,)),
+    Mutant("performer: steps are not counted", OWN, "self.steps += 1", "self.steps += 0", (RANDOM,)),
 )

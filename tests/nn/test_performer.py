@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -11,14 +10,10 @@ import torch.nn.functional as F
 from kernel_matrix import FACTS, QKV, facts, gathered, inputs, itself, same_with_gradients
 from largest import Largest
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from patchword.config import ConfigError, PerformerAttentionConfig, StackConfig
-from patchword.nn import Stack
-from patchword.nn.mechanisms import Mechanism
+from patchword.config import ConfigError, PerformerAttentionConfig
 from patchword.nn.mechanisms.performer import PerformerAttention
-from patchword.nn.mechanisms.random_features import draw
-from patchword.sequence import Mask, SequenceInfo, Tokens
+from patchword.sequence import Mask, SequenceInfo
 from patchword.testing import Subject, cases, check_mechanism, laws_for
 
 KINDS = ("softmax", "hyperbolic", "relu", "exp")
@@ -137,24 +132,29 @@ def estimates(feature: str, num: int, draws: int, q: Tensor, k: Tensor, orthogon
 @pytest.mark.parametrize("feature", ["softmax", "hyperbolic"])
 @pytest.mark.parametrize("orthogonal", [False, True])
 def test_products_of_features_are_unbiased(feature: str, orthogonal: bool) -> None:
-    """The mean of 600 draws is within 4.5 standard errors of the kernel for each of 12 pairs (chance 1e-4 in all)."""
-    q, k = torch.randn(3, 8, dtype=NORMAL), torch.randn(4, 8, dtype=NORMAL)
+    """The mean of 600 draws is within 5 standard errors of the kernel for each of 12 pairs.
+
+    Estimates have long tails, the longer q and k the longer, so these are short: in 160 sets of draws none was off by
+    more than 4.
+    """
+    q, k = 0.3 * torch.randn(3, 8, dtype=NORMAL), 0.3 * torch.randn(4, 8, dtype=NORMAL)
     found, want = estimates(feature, 8, 600, q, k, orthogonal), (q @ k.T / 8**0.5).exp()
     error = (found.mean(0) - want).abs() / (found.std(0) / 600**0.5)
-    assert error.max() < 4.5
-    assert (found.std(0) / want).max() > 0.1  # one draw alone is far off
+    assert error.max() < 5
+    assert (found.std(0) / want).max() > 0.03  # one draw alone is far off
 
 
 def test_orthogonal_and_paired_features_estimate_better() -> None:
-    """Mean squared error over 200 draws: independent > orthogonal > orthogonal and in pairs, each by 10 % at least."""
-    q, k = torch.randn(5, 8, dtype=NORMAL), torch.randn(5, 8, dtype=NORMAL)
+    """Mean squared error of 800 draws: orthogonal below 0.95 of independent (in ten sets of draws 0.78 to 0.89), in
+    pairs below 0.5 of orthogonal (0.21 to 0.29)."""
+    q, k = 0.3 * torch.randn(5, 8, dtype=NORMAL), 0.3 * torch.randn(5, 8, dtype=NORMAL)
     want = (q @ k.T / 8**0.5).exp()
     choices = (("softmax", False), ("softmax", True), ("hyperbolic", True))
     independent, orthogonal, paired = (
-        (estimates(feature, 16, 200, q, k, how) - want).square().mean().item() for feature, how in choices
+        (estimates(feature, 16, 800, q, k, how) - want).square().mean().item() for feature, how in choices
     )
-    assert orthogonal < 0.9 * independent
-    assert paired < 0.9 * orthogonal
+    assert orthogonal < 0.95 * independent
+    assert paired < 0.5 * orthogonal
 
 
 def test_attention_approaches_softmax() -> None:
@@ -163,7 +163,7 @@ def test_attention_approaches_softmax() -> None:
     Products are unbiased, their ratio is not: its bias is of order 1 / F and grows with |q| and |k|, which are short.
     """
     q, k, v = (x.detach() for x in inputs(1, 9, 1, 1, 8))
-    q, k, mask = q / 2, k / 2, itself(SequenceInfo(), 9)
+    q, k, mask = 0.4 * q, 0.4 * k, itself(SequenceInfo(), 9)
     want = F.scaled_dot_product_attention(q, k, v)
 
     def outputs(num: int, draws: int) -> Tensor:
@@ -175,103 +175,6 @@ def test_attention_approaches_softmax() -> None:
     assert (few.mean(0) - want).square().mean().sqrt() < error[0] / 3
     assert error[1] < 0.6 * error[0]  # expected: 0.25
     assert error[1] < 0.15 * want.std()
-
-
-# ------------------------------------------------------------------ the features
-
-
-def test_orthogonal_directions() -> None:
-    """Orthogonal in blocks of the head's width, also in the last, which is cut; lengths are those of normal vectors."""
-    w = draw(20, 8, orthogonal=True, seed=3, number=0)
-    assert w.shape == (20, 8)
-    for start in (0, 8, 16):
-        block = F.normalize(w[start : start + 8], dim=-1)
-        torch.testing.assert_close(block @ block.T, torch.eye(len(block), dtype=NORMAL), atol=1e-12, rtol=0)
-    far = F.normalize(w[:8], dim=-1) @ F.normalize(w[8:16], dim=-1).T
-    assert far.abs().max() > 0.3
-    lengths = draw(4000, 8, orthogonal=True, seed=0, number=0).square().sum(-1)
-    assert abs(lengths.mean() - 8) < 5 * 4 / 4000**0.5  # chi squared with 8 degrees: variance 16
-    assert abs(lengths.var() - 16) < 2
-    plain = F.normalize(draw(8, 8, orthogonal=False, seed=3, number=0), dim=-1)
-    assert (plain @ plain.T - torch.eye(8)).abs().max() > 0.3
-
-
-def test_every_direction_is_as_likely() -> None:
-    """Each coordinate of a first row has mean 0 over 2,000 draws (5 standard errors): QR's signs are evened out."""
-    rows = torch.stack([draw(1, 4, orthogonal=True, seed=seed, number=0)[0] for seed in range(2000)])
-    assert (rows.mean(0).abs() < 5 / 2000**0.5).all()
-
-
-def test_a_draw_follows_from_seed_and_number() -> None:
-    state = torch.get_rng_state()
-    a = draw(5, 4, orthogonal=True, seed=1, number=2)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(a, draw(5, 4, orthogonal=True, seed=1, number=2))
-    for seed, number in ((2, 1), (1, 3), (2, 2)):
-        assert (draw(5, 4, orthogonal=True, seed=seed, number=number) - a).abs().max() > 0.1
-
-
-def test_how_many_features() -> None:
-    for head_dim, feature, want in ((16, "softmax", 44), (16, "hyperbolic", 44), (5, "hyperbolic", 8), (1, "relu", 1)):
-        mechanism = made(head_dim, num_heads=1, feature=feature)
-        assert mechanism.num_features == want
-        _, k = mechanism.features(*(torch.randn(1, 1, 3, head_dim, dtype=NORMAL),) * 2, None, None)
-        assert k.shape[-1] == want
-    assert int(16 * math.log(16)) == 44
-
-
-# ------------------------------------------------------------------ drawing again
-
-
-def test_features_are_drawn_again_and_resume_exactly() -> None:
-    whole, start = made(num_heads=2, redraw_every=3, seed=4), made(num_heads=2, redraw_every=3, seed=4)
-    seen = [whole.projection.clone()]
-    for _ in range(7):
-        whole.after_step()
-        seen.append(whole.projection.clone())
-    changed = [step for step in range(1, 8) if not torch.equal(seen[step], seen[step - 1])]
-    assert changed == [3, 6]
-    for _ in range(5):
-        start.after_step()
-    loaded = made(num_heads=2, redraw_every=3, seed=99)
-    loaded.load_state_dict(start.state_dict())
-    assert torch.equal(loaded.projection, seen[5])
-    loaded = made(num_heads=2, redraw_every=3, seed=4)
-    loaded.load_state_dict(start.state_dict())
-    for _ in range(2):
-        loaded.after_step()
-    assert torch.equal(loaded.projection, seen[7])
-    for step, number in ((0, 0), (5, 1), (7, 2)):
-        torch.testing.assert_close(seen[step], draw(10, 6, orthogonal=True, seed=4, number=number), atol=1e-6, rtol=0)
-
-
-def test_without_redrawing_nothing_changes() -> None:
-    mechanism = made(num_heads=2)
-    before = {name: x.clone() for name, x in mechanism.state_dict().items()}
-    mechanism.after_step()
-    assert all(torch.equal(x, before[name]) for name, x in mechanism.state_dict().items())
-
-
-def test_recomputed_activations_see_the_same_features() -> None:
-    """Checkpointed blocks give equal gradients in the steps around a redraw; layers draw alike."""
-    config = PerformerAttentionConfig(num_heads=2, num_features=8, redraw_every=1)
-    stack = Stack(StackConfig(dim=8, depth=2, attention=config)).train()
-    parts = [m for m in stack.modules() if isinstance(m, Mechanism)]
-    x, gradients = torch.randn(2, 5, 8), []
-    for _ in range(2):
-        for recomputed in (False, True):
-            stack.zero_grad()
-            out = checkpoint(stack, Tokens(x), use_reentrant=False) if recomputed else stack(Tokens(x))
-            assert isinstance(out, Tensor)
-            out.square().sum().backward()
-            gradients.append([p.grad.clone() for p in stack.parameters() if p.grad is not None])
-        for part in parts:
-            part.after_step()
-    for a, b in ((0, 1), (2, 3)):
-        for one, other in zip(gradients[a], gradients[b], strict=True):
-            torch.testing.assert_close(one, other)
-    assert any(not torch.allclose(a, b) for a, b in zip(gradients[0], gradients[2], strict=True))
-    torch.testing.assert_close(parts[0].projection, parts[1].projection, atol=0, rtol=0)
 
 
 # ------------------------------------------------------------------ settings and the contract
