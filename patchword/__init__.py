@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from patchword.api import create_model, evaluate, largest_batch, load, load_config, presets, size, train
+    from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
+    from patchword.costs import largest_batch, size
 
 _HOMES = {
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
-    "largest_batch": "patchword.api",
+    "largest_batch": "patchword.costs",
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
     "presets": "patchword.api",
-    "size": "patchword.api",
+    "size": "patchword.costs",
     "train": "patchword.api",
     "ConfigError": "patchword.config",
     "RunConfig": "patchword.config",

@@ -18,17 +18,13 @@ from patchword.models.create import create_model, planned_model
 from patchword.models.model import Model, count_parameters
 from patchword.models.presets import PRESETS, load_config, preset, summary
 from patchword.report.run import report_on
-from patchword.sizing.fit import largest_batch as fitting
-from patchword.sizing.rehearsal import Rehearsal
-from patchword.sizing.size import Sizing, summarise
 from patchword.tasks.base import Evaluation, Prediction, Task
 from patchword.tasks.captioning import CaptioningTask
-from patchword.training.optim import build_optimizer, freeze
 from patchword.training.run_folder import load_weights, open_run, prepared_task
 from patchword.training.trainer import TrainResult
 from patchword.training.trainer import train as _train
 
-__all__ = ["Trained", "create_model", "evaluate", "largest_batch", "load", "load_config", "presets", "size", "train"]
+__all__ = ["Trained", "create_model", "evaluate", "load", "load_config", "presets", "train"]
 
 Picture = str | Path | bytes | np.ndarray
 
@@ -43,47 +39,6 @@ def presets() -> list[dict[str, Any]]:
         row = {"name": name, "task": run.task.kind, "parameters": parameters, "source": "patchword"}
         rows.append(row | {"summary": summary(name)})
     return rows
-
-
-def size(
-    spec: str | Path | Mapping[str, Any] | RunConfig, mode: str = "train", batch: int | None = None, **overrides: Any
-) -> Sizing:
-    """What one step costs, from the configuration alone: parameters, FLOPs and memory; nothing is allocated.
-
-    Sizes are those of the largest batch: every picture of the configured size, every text as long as can be.
-
-    Args:
-        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
-        mode: `train`, a whole step in fp32; `inference`, a forward pass without gradients.
-        batch: samples; None: as many as `data.batch.size`.
-        overrides: dotted settings, as on the command line.
-
-    Raises:
-        UserError: the configuration is wrong.
-    """
-    if mode not in ("train", "inference"):
-        raise UserError(unknown("mode", mode, ("train", "inference")))
-    run = load_config(spec, overrides)
-    samples = batch if batch is not None else run.data.batch.size
-    kind: type[Task] = type(run.task).implementation
-    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, samples))
-    if mode == "inference":
-        return summarise(rehearsal.model, rehearsal.inference(), mode, samples)
-    freeze(rehearsal.model, run.train.optimizer.freeze)
-    record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
-    return summarise(rehearsal.model, record, mode, samples)
-
-
-def largest_batch(
-    spec: str | Path | Mapping[str, Any] | RunConfig, memory: int, mode: str = "train", **overrides: Any
-) -> int:
-    """The largest batch whose tensors are at most `memory` bytes at the peak of a step; 0: not even one sample fits.
-
-    Raises:
-        UserError: the configuration is wrong.
-    """
-    run = load_config(spec, overrides)
-    return fitting(lambda batch: size(run, mode, batch).by_phase, memory)
 
 
 def train(

@@ -31,8 +31,8 @@ def command(
     Every picture has the configured size and every text the greatest length; FLOPs count a multiplication and an
     addition as two.
     """
-    from patchword.api import largest_batch, size
     from patchword.config import UserError, parse_overrides
+    from patchword.costs import largest_batch, size
     from patchword.sizing.fit import parse_bytes
 
     settings = parse_overrides(overrides or [])

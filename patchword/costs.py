@@ -1,0 +1,57 @@
+"""The verbs that say what a model costs, in Python, under the same names as on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from patchword.config import RunConfig, UserError, unknown
+from patchword.models.create import planned_model
+from patchword.models.presets import load_config
+from patchword.sizing.fit import largest_batch as fitting
+from patchword.sizing.rehearsal import Rehearsal
+from patchword.sizing.size import Sizing, summarise
+from patchword.tasks.base import Task
+from patchword.training.optim import build_optimizer, freeze
+
+
+def size(
+    spec: str | Path | Mapping[str, Any] | RunConfig, mode: str = "train", batch: int | None = None, **overrides: Any
+) -> Sizing:
+    """What one step costs, from the configuration alone: parameters, FLOPs and memory; nothing is allocated.
+
+    Sizes are those of the largest batch: every picture of the configured size, every text as long as can be.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        mode: `train`, a whole step in fp32; `inference`, a forward pass without gradients.
+        batch: samples; None: as many as `data.batch.size`.
+        overrides: dotted settings, as on the command line.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    if mode not in ("train", "inference"):
+        raise UserError(unknown("mode", mode, ("train", "inference")))
+    run = load_config(spec, overrides)
+    samples = batch if batch is not None else run.data.batch.size
+    kind: type[Task] = type(run.task).implementation
+    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, samples))
+    if mode == "inference":
+        return summarise(rehearsal.model, rehearsal.inference(), mode, samples)
+    freeze(rehearsal.model, run.train.optimizer.freeze)
+    record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
+    return summarise(rehearsal.model, record, mode, samples)
+
+
+def largest_batch(
+    spec: str | Path | Mapping[str, Any] | RunConfig, memory: int, mode: str = "train", **overrides: Any
+) -> int:
+    """The largest batch whose tensors are at most `memory` bytes at the peak of a step; 0: not even one sample fits.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    run = load_config(spec, overrides)
+    return fitting(lambda batch: size(run, mode, batch).by_phase, memory)
