@@ -16,7 +16,7 @@ from patchword.cli import main
 from patchword.config import ImageTowerConfig, RunConfig, StackConfig, TextTowerConfig, UserError
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
-from patchword.sizing.flops import seen_pairs
+from patchword.sizing.flops.attention import seen_pairs
 from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import component_of
 from patchword.sizing.trace import Tracer

@@ -1,0 +1,10 @@
+"""FLOPs of every operation that our models and torch's common modules run. A multiplication and an addition are two.
+
+One file a family of operations; each enters its formulas in the registry. What has no formula is reported, never taken
+for nothing.
+"""
+
+from patchword.sizing.flops import attention, convolutions, optimisers, pointwise, products
+from patchword.sizing.flops.registry import work_of
+
+__all__ = ["attention", "convolutions", "optimisers", "pointwise", "products", "work_of"]

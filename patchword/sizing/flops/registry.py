@@ -1,0 +1,70 @@
+"""Where formulas are entered and found: the work of one dispatched operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from patchword.sizing.flops.moves import MOVED
+from patchword.sizing.record import Work
+
+aten: Any = torch.ops.aten
+
+
+class Call(NamedTuple):
+    """One operation as it was dispatched."""
+
+    args: Sequence[Any]
+    kwargs: dict[str, Any]
+    out: Any
+
+    def get(self, index: int, name: str, default: Any) -> Any:
+        """An argument, wherever it stands."""
+        return self.args[index] if len(self.args) > index else self.kwargs.get(name, default)
+
+
+Formula = Callable[[Call], Work]
+
+FORMULAS: dict[Any, Formula] = {}
+
+
+def work_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Work:
+    """The work of one dispatched operation; unknown where no formula stands for it and it makes real numbers."""
+    packet = func.overloadpacket
+    formula = FORMULAS.get(packet)
+    if formula is not None:
+        return formula(Call(args, kwargs, out))
+    name = str(packet).removeprefix("aten.")
+    if func.is_view or name in MOVED or not _makes_numbers(out):
+        return Work()
+    if torch.Tag.pointwise in func.tags:
+        return Work(vector=numel(out))
+    if torch.Tag.reduction in func.tags:
+        return Work(vector=max(numel(args), numel(out)))
+    if name.startswith("_foreach"):
+        return Work(vector=numel(args[0]))
+    return Work(known=False)
+
+
+def _makes_numbers(out: Any) -> bool:
+    return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in tree_leaves(out))
+
+
+def numel(tree: Any) -> int:
+    """Numbers in the largest tensor."""
+    return max((leaf.numel() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)), default=0)
+
+
+def formula(*packets: Any) -> Callable[[Formula], Formula]:
+    """Enter a formula for these operations."""
+
+    def enter(function: Formula) -> Formula:
+        for packet in packets:
+            FORMULAS[packet] = function
+        return function
+
+    return enter
