@@ -17,8 +17,12 @@ PHASES = (FORWARD, BACKWARD, OPTIMIZER)
 class Work(NamedTuple):
     """Arithmetic of one operation, in FLOPs: a multiplication and an addition are two."""
 
-    matmul: int = 0
-    """Products of matrices and convolutions, as the usual convention counts them."""
+    model: int = 0
+    """Products of matrices and convolutions that the definition asks for, by the usual convention: attention has the
+    whole square of queries and keys, and nothing is computed twice."""
+    hardware: int = 0
+    """Products that the kernel computes: less where it leaves out what a causal mask hides, more where it computes
+    scores again."""
     vector: int = 0
     """Everything else that computes: sums, norms, activations, element by element."""
     known: bool = True
@@ -42,6 +46,8 @@ class Op:
     """Bytes of its inputs."""
     written: int
     """Bytes of its outputs."""
+    signature: str = ""
+    """What makes it distinct for its time (signature.py); empty: not asked for."""
 
 
 @dataclass(slots=True)

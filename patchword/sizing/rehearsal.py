@@ -24,10 +24,11 @@ class Rehearsal:
     Args:
         build: makes the model; it runs on the meta device, so no weight is allocated or drawn.
         loss: the model's loss on inputs that it makes itself, a scalar; must not look at any tensor's values.
+        signatures: whether to write down what makes each operation distinct for its time.
     """
 
-    def __init__(self, build: Callable[[], nn.Module], loss: Loss) -> None:
-        self.mode, self.loss = FakeTensorMode(), loss
+    def __init__(self, build: Callable[[], nn.Module], loss: Loss, signatures: bool = False) -> None:
+        self.mode, self.loss, self.signatures = FakeTensorMode(), loss, signatures
         with torch.device("meta"):
             self.model = build()
         with self.mode:
@@ -75,7 +76,7 @@ class Rehearsal:
         return tracer.record
 
     def _tracer(self) -> Tracer:
-        tracer = Tracer(self.model)
+        tracer = Tracer(self.model, self.signatures)
         for name, parameter in self.model.named_parameters():
             tracer.meet(parameter, "parameters", name)
         for name, buffer in self.model.named_buffers():

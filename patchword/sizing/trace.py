@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
+from patchword.sizing.signature import signature_of
 
 
 class Tracer(TorchDispatchMode):
@@ -19,10 +20,12 @@ class Tracer(TorchDispatchMode):
 
     Args:
         model: the model whose modules operations are told by.
+        signatures: whether to write down what makes each operation distinct for its time.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, signatures: bool = False) -> None:
         super().__init__()
+        self.signatures = signatures
         self.record = Record()
         self.places = Places(model)
         self.optimizing = False
@@ -41,6 +44,7 @@ class Tracer(TorchDispatchMode):
         if func.namespace == "prim":  # asks for a fact about a tensor
             return func(*args, **kwargs)
         module, backward, again = self.places.here()
+        signature = signature_of(func, args, kwargs) if self.signatures else ""
         out = func(*args, **kwargs)
         phase = OPTIMIZER if self.optimizing else BACKWARD if backward else FORWARD
         place = len(self.record.ops)
@@ -48,7 +52,7 @@ class Tracer(TorchDispatchMode):
         work = work_of(func, args, kwargs, out)
         read = 0 if func.is_view else sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs)))
         written = 0 if func.is_view else sum(_bytes(leaf) for leaf in made)
-        self.record.ops.append(Op(str(func.overloadpacket), module, phase, again, work, read, written))
+        self.record.ops.append(Op(str(func.overloadpacket), module, phase, again, work, read, written, signature))
         for tensor in made:
             self._meet(tensor, module, place, "")
         return out
