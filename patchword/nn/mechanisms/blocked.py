@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.nn.mechanisms.plans import Plan
+from patchword.nn.mechanisms.windows import Windows, windows
 
 
 class Scores(NamedTuple):
@@ -58,9 +59,15 @@ def gather(x: Tensor, places: Tensor) -> Tensor:
 def _grouped(q: Tensor, k: Tensor, v: Tensor, plan: Plan) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """q [R * n, heads, C, E], k and v [R * n, groups, m, E], and what is added to scores [R * n, 1, C or 1, m]."""
     num, capacity = plan.shape
+    added = plan.added.flatten(0, 1)[:, None]
+    if plan.run is not None:
+        q = windows(q.flatten(0, 1), plan.run.query, Windows(num, capacity, capacity))
+        looked = Windows(num, added.shape[-1], plan.run.step)
+        k, v = (windows(x.flatten(0, 1), plan.run.key, looked) for x in (k, v))
+        return q, k, v, added
     q = gather(q, plan.queries).unflatten(1, (num, capacity)).flatten(0, 1).transpose(1, 2)
     k, v = (gather(x, plan.keys).unflatten(1, (num, -1)).flatten(0, 1).transpose(1, 2) for x in (k, v))
-    return q, k, v, plan.added.flatten(0, 1)[:, None]
+    return q, k, v, added
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, plan: Plan, scores: Scores) -> Tensor:

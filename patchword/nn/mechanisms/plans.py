@@ -27,6 +27,15 @@ class Policy(NamedTuple):
     """Keys of another sequence for each query."""
 
 
+class Run(NamedTuple):
+    """Groups that stand evenly: group i holds queries from `query` + i C on and looks at keys from `key` + i `step` on,
+    none of which is missing. They are views, not copies."""
+
+    query: int
+    key: int
+    step: int
+
+
 class Plan(NamedTuple):
     """One look, in places."""
 
@@ -42,6 +51,8 @@ class Plan(NamedTuple):
     """int [R, T], where in `queries` each query is; 0 where it is nowhere."""
     blind: Tensor
     """bool [R, T], queries that may see nothing here, or are not here."""
+    run: Run | None = None
+    """The same places in short, where they are even and rows alike."""
 
 
 class Part(NamedTuple):
@@ -131,7 +142,8 @@ class Planner:
         added = torch.zeros(see.shape, dtype=self.like.dtype, device=self.like.device)
         added = added.masked_fill_(~(see | empty), float("-inf"))
         blind = empty[..., 0].expand(-1, *shape).flatten(1).gather(1, groups.back) | ~live
-        return Plan(shape, groups.queries.flatten(1), places.flatten(1), added, groups.back, blind)
+        run = _run(groups.queries[0], places[0]) if alike and self.rows == 1 else None
+        return Plan(shape, groups.queries.flatten(1), places.flatten(1), added, groups.back, blind, run)
 
     def _seen(self, look: Look, queries: Tensor, places: Tensor, ranks: Tensor) -> Tensor:
         """What look, order and window allow; bool, to be broadcast to [R, n, C, m].
@@ -167,6 +179,19 @@ class Planner:
         now = own if mask.queries.order is None else mask.queries.order
         then = places if mask.keys.order is None else mask.keys.order
         return now.expand(self.rows, -1), then.expand(self.rows, -1)
+
+
+def _run(queries: Tensor, keys: Tensor) -> Run | None:
+    """Places in short, int [n, C] and [n, m]; None: they are not even."""
+    num, capacity, looked = *queries.shape, keys.shape[1]
+    query, key = int(queries[0, 0]), int(keys[0, 0])
+    step = int(keys[1, 0]) - key if num > 1 else looked
+    if step <= 0:
+        return None
+    along = torch.arange(num * capacity, device=queries.device)
+    even = key + step * torch.arange(num, device=keys.device)[:, None] + torch.arange(looked, device=keys.device)
+    there = torch.equal(queries.flatten(), query + along) and torch.equal(keys, even)
+    return Run(query, key, step) if there else None
 
 
 def _at(fact: Tensor, places: Tensor) -> Tensor:
