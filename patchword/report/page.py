@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import patchword
@@ -21,7 +22,15 @@ def write_report(path: Path, report: Report) -> None:
         RunError: the file cannot be written.
         ValueError: a picture or its attention has the wrong shape.
     """
-    page = render(report)
+    write_page(path, render(report))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page's text. Whatever was at `path` stays until the new one is complete.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
     try:
         write_text(path, page)
     except OSError as error:
@@ -30,6 +39,19 @@ def write_report(path: Path, report: Report) -> None:
 
 def render(report: Report) -> str:
     """The page's text."""
+    return document("Run report", report.title or "Untitled run", headline(report), report.notes, sections(report))
+
+
+def document(over: str, title: str, tiles: Html | None, notes: Sequence[str], parts: Sequence[Section]) -> str:
+    """A whole page.
+
+    Args:
+        over: what kind of page it is.
+        title: what it is about.
+        tiles: the figures to know first.
+        notes: what a reader must know beside the figures, a sentence each.
+        parts: its sections.
+    """
     style = clean(Path(__file__).with_name("style.css").read_text(encoding="utf-8"))
     # the policy lets in this style sheet by its hash, and pictures that the page itself holds; no script, no network
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -43,25 +65,26 @@ def render(report: Report) -> str:
         node("meta", {"name": "color-scheme", "content": "light dark"}),
         node("meta", {"name": "referrer", "content": "no-referrer"}),
         node("meta", {"name": "generator", "content": f"patchword {patchword.__version__}"}),
-        node("title", None, report.title),
+        node("title", None, title),
         node("link", {"rel": "icon", "href": "data:,"}),
         node("style", None, Html(style)),
     )
-    parts = sections(report)
-    body = node("body", None, _header(report, parts), node("main", None, *map(_section, parts)), _footer())
+    body = node(
+        "body", None, _header(over, title, tiles, notes, parts), node("main", None, *map(_section, parts)), _footer()
+    )
     return f"<!doctype html>\n{node('html', {'lang': 'en'}, head, body)}\n"
 
 
-def _header(report: Report, parts: list[Section]) -> Html:
+def _header(over: str, title: str, tiles: Html | None, notes: Sequence[str], parts: Sequence[Section]) -> Html:
     links = [node("a", {"href": f"#{part.name}"}, part.title) for part in parts]
-    notes = [node("li", None, note) for note in report.notes]
+    lines = [node("li", None, note) for note in notes]
     return node(
         "header",
         None,
-        node("p", {"class": "over"}, "Run report"),
-        node("h1", {"dir": "auto"}, report.title or "Untitled run"),
-        headline(report),
-        node("ul", {"class": "notes"}, *notes) if notes else None,
+        node("p", {"class": "over"}, over),
+        node("h1", {"dir": "auto"}, title),
+        tiles,
+        node("ul", {"class": "notes"}, *lines) if lines else None,
         node("nav", {"aria-label": "Sections"}, *links) if links else None,
     )
 

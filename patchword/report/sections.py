@@ -13,6 +13,7 @@ from patchword.report.listing import listing
 from patchword.report.markup import Html, node
 from patchword.report.measures import headlines, measure, ordered
 from patchword.report.pictures import attention_maps, cards, summary
+from patchword.report.pieces import details, fact_list, heading, row, table, tile
 from patchword.report.plot import plot
 
 
@@ -40,19 +41,14 @@ def headline(report: Report) -> Html | None:
         on = f"on {result.split}, {whole(result.count)} sample{'s' if result.count != 1 else ''}"
         for name in headlines(result.metrics):
             shown = measure(name)
-            tiles.append(_tile(shown.label, shown.write(result.metrics[name]), on))
+            tiles.append(tile(shown.label, shown.write(result.metrics[name]), on))
     cost = report.cost
     if cost.parameters is not None:
-        tiles.append(_tile("Parameters", compact(cost.parameters), f"{whole(cost.parameters)} numbers"))
+        tiles.append(tile("Parameters", compact(cost.parameters), f"{whole(cost.parameters)} numbers"))
     if cost.seconds is not None:
         steps = f"{whole(cost.steps)} steps" if cost.steps is not None else ""
-        tiles.append(_tile("Training", duration(cost.seconds), steps))
+        tiles.append(tile("Training", duration(cost.seconds), steps))
     return node("dl", {"class": "tiles"}, *tiles) if tiles else None
-
-
-def _tile(label: str, value: str, note: str) -> Html:
-    parts = node("dt", None, label), node("dd", {"class": "value"}, value), node("dd", {"class": "unit"}, note)
-    return node("div", None, *parts)
 
 
 # ------------------------------------------------------------------ pictures
@@ -81,14 +77,14 @@ def _results(report: Report) -> Iterator[Section]:
     if not report.results:
         return
     names = ordered(dict.fromkeys(name for result in report.results for name in result.metrics))
-    head = node("tr", None, _heading("Metric"), *(_heading(result.split, "number") for result in report.results))
-    rows = [_row("Samples", "", [whole(result.count) for result in report.results])]
+    head = node("tr", None, heading("Metric"), *(heading(result.split, "number") for result in report.results))
+    rows = [row("Samples", "", [whole(result.count) for result in report.results])]
     for name in names:
         shown = measure(name)
         values = [shown.write(result.metrics.get(name)) for result in report.results]
         meaning = f"{shown.meaning}; {shown.better} is better" if shown.meaning and shown.better else shown.meaning
-        rows.append(_row(shown.label, meaning, values))
-    yield Section("results", "Results", [_table([head], rows)])
+        rows.append(row(shown.label, meaning, values))
+    yield Section("results", "Results", [table([head], rows)])
 
 
 def _curves(report: Report) -> Iterator[Section]:
@@ -110,7 +106,7 @@ def _evaluations(evals: Sequence[Evaluation]) -> Html:
     """Every evaluation in numbers; the one whose weights are the run's model is marked."""
     names = ordered(dict.fromkeys(name for e in evals for name in e.metrics))
     head = node(
-        "tr", None, _heading("Step"), _heading("Split"), *(_heading(measure(name).label, "number") for name in names)
+        "tr", None, heading("Step"), heading("Split"), *(heading(measure(name).label, "number") for name in names)
     )
     best = max((e.step for e in evals if e.best), default=None)
     rows = []
@@ -119,7 +115,7 @@ def _evaluations(evals: Sequence[Evaluation]) -> Html:
         step = node("th", {"scope": "row"}, whole(e.step), node("span", {"class": "unit"}, " best") if kept else None)
         values = [node("td", {"class": "number"}, measure(name).write(e.metrics.get(name))) for name in names]
         rows.append(node("tr", {"class": "best" if kept else None}, step, node("td", None, e.split), *values))
-    return _details(f"Every evaluation in numbers ({whole(len(evals))})", _table([head], rows))
+    return details(f"Every evaluation in numbers ({whole(len(evals))})", table([head], rows))
 
 
 # ------------------------------------------------------------------ what it took and what it was
@@ -137,14 +133,14 @@ def _cost(report: Report) -> Iterator[Section]:
     }
     facts = {name: value for name, value in facts.items() if value is not None}
     if facts:
-        content.append(_facts(facts))
+        content.append(fact_list(facts))
     if cost.components:
         total = sum(cost.components.values())
         rows = [_component(name, count, total) for name, count in cost.components.items()]
         head = node(
-            "tr", None, _heading("Part"), _heading("Parameters", "number"), _heading("Share", "number"), _heading("")
+            "tr", None, heading("Part"), heading("Parameters", "number"), heading("Share", "number"), heading("")
         )
-        content.append(_table([head], rows))
+        content.append(table([head], rows))
     if content:
         yield Section("cost", "What it cost", [node("div", {"class": "pair"}, *content)])
 
@@ -171,7 +167,7 @@ def _configuration(report: Report) -> Iterator[Section]:
     if report.config_yaml.strip():
         lines = report.config_yaml.strip("\n").count("\n") + 1
         text = f"The complete configuration ({whole(lines)} line{'s' if lines != 1 else ''})"
-        yield Section("configuration", "Configuration", [_details(text, listing(report.config_yaml))])
+        yield Section("configuration", "Configuration", [details(text, listing(report.config_yaml))])
 
 
 def _environment(report: Report) -> Iterator[Section]:
@@ -180,7 +176,7 @@ def _environment(report: Report) -> Iterator[Section]:
         parts = value if isinstance(value, Mapping) else {"": value}
         facts |= {f"{name} {part}".strip(): _fact(inner) for part, inner in parts.items()}
     if facts:
-        yield Section("environment", "Environment", [_facts(facts)])
+        yield Section("environment", "Environment", [fact_list(facts)])
 
 
 def _fact(value: Any) -> str:
@@ -191,29 +187,3 @@ def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return json.dumps(value, default=str, ensure_ascii=False)
     return str(value)
-
-
-# ------------------------------------------------------------------ pieces
-
-
-def _facts(facts: Mapping[str, str]) -> Html:
-    rows = [node("div", None, node("dt", None, name), node("dd", None, value)) for name, value in facts.items()]
-    return node("dl", {"class": "facts"}, *rows)
-
-
-def _details(summary_text: str, content: Html) -> Html:
-    return node("details", None, node("summary", None, summary_text), content)
-
-
-def _table(head: Sequence[Html], rows: Sequence[Html]) -> Html:
-    table = node("table", None, node("thead", None, *head), node("tbody", None, *rows))
-    return node("div", {"class": "scroll", "tabindex": 0, "role": "group", "aria-label": "Table"}, table)
-
-
-def _heading(text: str, kind: str | None = None) -> Html:
-    return node("th" if text else "td", {"scope": "col" if text else None, "class": kind}, text)
-
-
-def _row(label: str, meaning: str, values: Sequence[str]) -> Html:
-    name = node("th", {"scope": "row"}, label, node("span", {"class": "meaning"}, meaning) if meaning else None)
-    return node("tr", None, name, *(node("td", {"class": "number"}, value) for value in values))
