@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from patchword.config import RunConfig, UserError, unknown
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.sizing.fit import largest_batch as fitting
+from patchword.sizing.record import Record
 from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, summarise
 from patchword.tasks.base import Task
@@ -36,13 +39,18 @@ def size(
         raise UserError(unknown("mode", mode, ("train", "inference")))
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
+    return summarise(*record_of(run, mode, samples), mode, samples)
+
+
+def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]:
+    """The model of a run and the record of one step of it, each operation as it would run: what timelines need."""
     kind: type[Task] = type(run.task).implementation
-    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, samples))
+    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, batch))
     if mode == "inference":
-        return summarise(rehearsal.model, rehearsal.inference(), mode, samples)
+        return rehearsal.model, rehearsal.inference()
     freeze(rehearsal.model, run.train.optimizer.freeze)
     record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
-    return summarise(rehearsal.model, record, mode, samples)
+    return rehearsal.model, record
 
 
 def largest_batch(
