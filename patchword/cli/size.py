@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Parameters, FLOPs and memory of one step, by component.
 
-    Every picture has the configured size and every text the greatest length; FLOPs count a multiplication and an
-    addition as two.
+    Every picture has the configured size and every text the greatest length. FLOPs count a multiplication and an
+    addition as two: forward and backward are what the definition asks for, hardware is what kernels compute of it.
     """
     from patchword.config import UserError, parse_overrides
     from patchword.costs import largest_batch, size
@@ -50,16 +50,14 @@ def command(
 
 
 def _report(found: Sizing) -> str:
-    header = ("component", "parameters", "trainable", "forward", "backward", "vector", "activations", "at peak")
+    flops = ("forward", "backward", "hardware", "vector")
+    header = ("component", "parameters", "trainable", *flops, "activations", "at peak")
     rows = [
         (
             part.name,
             f"{part.parameters:,}",
             f"{part.trainable:,}",
-            *(
-                _flops(count)
-                for count in (part.flops.forward, part.flops.backward + part.flops.again, part.flops.vector)
-            ),
+            *(_flops(getattr(part.flops, kind)) for kind in flops),
             _bytes(part.activations),
             _bytes(part.at_peak),
         )

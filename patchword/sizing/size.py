@@ -12,14 +12,17 @@ from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Record
 
 
 class Flops(NamedTuple):
-    """FLOPs of one step. Model FLOPs are what the definition asks for; computing again is on top of them."""
+    """FLOPs of one step, a multiplication and an addition counted as two: docs/sizing/flops.md."""
 
     forward: int = 0
-    """Products of matrices and convolutions in the forward pass."""
+    """Model FLOPs of the forward pass: products of matrices and convolutions that the definition asks for."""
     backward: int = 0
-    """The same in the backward pass."""
+    """The same of the backward pass."""
+    hardware: int = 0
+    """Products that kernels compute, in all phases: less where causal ones leave out, more where something is computed
+    again."""
     again: int = 0
-    """Products that are computed a second time (activation checkpointing)."""
+    """Part of `hardware` that activation checkpointing computes a second time."""
     vector: int = 0
     """All other arithmetic, of all phases."""
 
@@ -66,6 +69,7 @@ class Sizing(NamedTuple):
             return {
                 "forward": found.forward,
                 "backward": found.backward,
+                "hardware": found.hardware,
                 "recomputed": found.again,
                 "vector": found.vector,
             }
@@ -148,10 +152,10 @@ def summarise(
 def _flops(record: Record, name: Callable[[str], str]) -> dict[str, Flops]:
     found: dict[str, Flops] = {}
     for op in record.ops:
-        if op.work.matmul or op.work.vector:
+        model, hardware, vector = op.work[:3]
+        if model or hardware or vector:
             part = name(op.module)
-            before = found.get(part, Flops())
-            kind = "again" if op.again else "backward" if op.phase == BACKWARD else "forward"
-            before = before._replace(**{kind: getattr(before, kind) + op.work.matmul})
-            found[part] = before._replace(vector=before.vector + op.work.vector)
+            forward, backward = (0 if op.again or op.phase != phase else model for phase in (FORWARD, BACKWARD))
+            added = (forward, backward, hardware, hardware if op.again else 0, vector)
+            found[part] = Flops(*(a + b for a, b in zip(found.get(part, Flops()), added, strict=True)))
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +17,29 @@ from patchword.sizing.record import Work
 aten: Any = torch.ops.aten
 
 
-class Call(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Call:
     """One operation as it was dispatched."""
 
+    func: Any
     args: Sequence[Any]
     kwargs: dict[str, Any]
     out: Any
 
-    def get(self, index: int, name: str, default: Any) -> Any:
-        """An argument, wherever it stands."""
-        return self.args[index] if len(self.args) > index else self.kwargs.get(name, default)
+    def __getitem__(self, name: str) -> Any:
+        """An argument by the name that the operation's schema gives it, wherever it stands."""
+        place, default = _arguments(self.func)[name]
+        return self.args[place] if len(self.args) > place else self.kwargs.get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the operation has an argument of this name."""
+        return name in _arguments(self.func)
+
+
+@cache
+def _arguments(func: Any) -> dict[str, tuple[int, Any]]:
+    """Where each argument stands, and what it is if not given."""
+    return {a.name: (i, a.default_value) for i, a in enumerate(func._schema.arguments)}
 
 
 Formula = Callable[[Call], Work]
@@ -37,7 +52,7 @@ def work_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
     packet = func.overloadpacket
     formula = FORMULAS.get(packet)
     if formula is not None:
-        return formula(Call(args, kwargs, out))
+        return formula(Call(func, args, kwargs, out))
     name = str(packet).removeprefix("aten.")
     if func.is_view or name in MOVED or not _makes_numbers(out):
         return Work()
@@ -52,6 +67,11 @@ def work_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
 
 def _makes_numbers(out: Any) -> bool:
     return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in tree_leaves(out))
+
+
+def products(flops: int, vector: int = 0) -> Work:
+    """Products of which the kernel computes as many as the definition asks for."""
+    return Work(flops, flops, vector)
 
 
 def numel(tree: Any) -> int:
