@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from patchword.config import TrainConfig
 from patchword.data.batch import Batch
 from patchword.nn.mechanisms import Mechanism
+from patchword.sequence import can_look
 from patchword.tasks.base import Task
 from patchword.training.ema import Ema
 from patchword.training.optim import build_optimizer, freeze, load_optimizer_tensors, optimizer_tensors, set_rate
@@ -66,30 +67,12 @@ class Learner:
             NotFiniteError: on a CPU at once, with the weights unchanged; on CUDA, where looking would make it wait,
                 `check` says so later.
         """
-        found = self._gradient(batches)
-        scaler = self.precision.scaler
-        broken = ~torch.isfinite(found.total)
-        if (
-            not scaler.is_enabled()
-        ):  # a scaler finds the largest scale by trying: gradients may overflow, steps be left out
-            broken = broken | ~torch.isfinite(found.norm)
-        self._broken, self._steps = self._broken | broken, number
-        if self.device == "cpu":
-            self.check()
-        if self.config.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.clip, found.norm)
-        set_rate(self.optimizer, lr)
-        scaler.step(self.optimizer)
-        scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        for mechanism in self.mechanisms:
-            mechanism.after_step()
-        if self.ema is not None:
-            self.ema.update(number)
+        found = self.gradient(batches)
+        self.update(found, number, lr)
         return found
 
-    def _gradient(self, batches: Sequence[Batch]) -> Step:
-        """Sums of loss and count; leaves the mean's gradient in the weights."""
+    def gradient(self, batches: Sequence[Batch]) -> Step:
+        """The first half of a step: sums of loss and count; leaves the mean's gradient in the weights."""
         scaler = self.precision.scaler
         total, count = torch.zeros(2, dtype=torch.float64, device=self.device).unbind()
         first: Tensor | None = None
@@ -108,6 +91,32 @@ class Learner:
                 gradients, (first / count.clamp_min(1)).float()
             )
         return Step(total, count, torch.nn.utils.get_total_norm(gradients))
+
+    def update(self, found: Step, number: int, lr: float) -> None:
+        """The second half of a step: the weights move.
+
+        Raises:
+            NotFiniteError: as `step` says.
+        """
+        scaler = self.precision.scaler
+        broken = ~torch.isfinite(found.total)
+        if (
+            not scaler.is_enabled()
+        ):  # a scaler finds the largest scale by trying: gradients may overflow, steps be left out
+            broken = broken | ~torch.isfinite(found.norm)
+        self._broken, self._steps = self._broken | broken, number
+        if can_look(self._broken):
+            self.check()
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.weights, self.config.clip, found.norm)
+        set_rate(self.optimizer, lr)
+        scaler.step(self.optimizer)
+        scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        for mechanism in self.mechanisms:
+            mechanism.after_step()
+        if self.ema is not None:
+            self.ema.update(number)
 
     def check(self) -> None:
         """Make sure that every step so far was finite.
