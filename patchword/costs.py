@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from patchword.config import RunConfig, UserError, unknown
+from patchword.config import RunConfig, UserError, to_yaml, unknown
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
+from patchword.report.sizing import SizingReport, write_sizing
+from patchword.sizing.devices import device as find_device
 from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.record import Record
 from patchword.sizing.rehearsal import Rehearsal
@@ -35,11 +37,15 @@ def size(
     Raises:
         UserError: the configuration is wrong.
     """
-    if mode not in ("train", "inference"):
-        raise UserError(unknown("mode", mode, ("train", "inference")))
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    return summarise(*record_of(run, mode, samples), mode, samples)
+    return summarise(*record_of(run, _known_mode(mode), samples), mode, samples)
+
+
+def _known_mode(mode: str) -> str:
+    if mode not in ("train", "inference"):
+        raise UserError(unknown("mode", mode, ("train", "inference")))
+    return mode
 
 
 def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]:
@@ -51,6 +57,41 @@ def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]
     freeze(rehearsal.model, run.train.optimizer.freeze)
     record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
     return rehearsal.model, record
+
+
+def size_report(
+    spec: str | Path | Mapping[str, Any] | RunConfig,
+    out: str | Path,
+    mode: str = "train",
+    batch: int | None = None,
+    device: str = "a100-80gb",
+    **overrides: Any,
+) -> Sizing:
+    """What `size` finds, drawn on one HTML page that needs nothing else.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        out: the file to write.
+        mode: `train` or `inference`.
+        batch: samples, at least one; None: as many as `data.batch.size`.
+        device: whose roof the operations stand under.
+        overrides: dotted settings, as on the command line.
+
+    Raises:
+        UserError: the configuration is wrong, or there is no such device.
+        RunError: the file cannot be written.
+    """
+    if batch is not None and batch < 1:
+        raise UserError("a page shows a step of at least one sample: give a batch of 1 or more")
+    run, roof = load_config(spec, overrides), find_device(device)
+    samples = batch if batch is not None else run.data.batch.size
+    model, record = record_of(run, _known_mode(mode), samples)
+    found = summarise(model, record, mode, samples)
+    measured = {more: size(run, mode, more).by_phase for more in {1, 2, 2 * samples} - {samples}}
+    write_sizing(
+        Path(out), SizingReport(run.name, found, record, {**measured, samples: found.by_phase}, roof, to_yaml(run))
+    )
+    return found
 
 
 def largest_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,9 @@ def command(
     fit: Annotated[
         str | None, typer.Option("--fit", metavar="MEMORY", help="Size the largest batch that fits: 512MiB, 80GB.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with drawings of all of it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Parameters, FLOPs and memory of one step, by component.
@@ -32,7 +36,7 @@ def command(
     addition as two: forward and backward are what the definition asks for, hardware is what kernels compute of it.
     """
     from patchword.config import UserError, parse_overrides
-    from patchword.costs import largest_batch, size
+    from patchword.costs import largest_batch, size, size_report
     from patchword.sizing.fit import parse_bytes
 
     settings = parse_overrides(overrides or [])
@@ -42,7 +46,7 @@ def command(
         batch = largest_batch(spec, parse_bytes(fit), mode, **settings)
         if not batch:
             raise UserError(f"not even one sample fits in {fit}; see: patchword size {spec} --batch 1")
-    found = size(spec, mode, batch, **settings)
+    found = size(spec, mode, batch, **settings) if html is None else size_report(spec, html, mode, batch, **settings)
     if as_json:
         print_json(found.to_dict())
     else:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from patchword.sizing.notebook import as_html
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Record
 
 
@@ -61,6 +62,9 @@ class Sizing(NamedTuple):
     """Most bytes in each phase."""
     uncounted: dict[str, int]
     """Operations that make numbers and for which no formula stands, with how often they run: the FLOPs lack them."""
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `patchword size --json` prints it."""
