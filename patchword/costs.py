@@ -9,16 +9,13 @@ from typing import Any
 from torch import nn
 
 from patchword.config import RunConfig, UserError, to_yaml, unknown
-from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.devices import device as find_device
 from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, summarise
-from patchword.tasks.base import Task
-from patchword.training.optim import build_optimizer, freeze
+from patchword.training.rehearsed import rehearsal_of, training_of
 
 
 def size(
@@ -50,12 +47,8 @@ def _known_mode(mode: str) -> str:
 
 def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]:
     """The model of a run and the record of one step of it, each operation as it would run: what timelines need."""
-    kind: type[Task] = type(run.task).implementation
-    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, batch))
-    if mode == "inference":
-        return rehearsal.model, rehearsal.inference()
-    freeze(rehearsal.model, run.train.optimizer.freeze)
-    record = rehearsal.training(lambda model: build_optimizer(model, run.train.optimizer), run.train.clip is not None)
+    rehearsal = rehearsal_of(run, batch)
+    record = rehearsal.inference() if mode == "inference" else training_of(rehearsal, run, batch)
     return rehearsal.model, record
 
 

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.optim.optimizer import _foreach_supported_types as _optimizer_kinds
+from torch.utils import _foreach_utils
 
 from patchword.config import UserError
+from patchword.sizing.facts import Facts
 from patchword.sizing.record import Record
 from patchword.sizing.trace import Tracer
 
+_KINDS: tuple[list[type], ...] = (_foreach_utils._foreach_supported_types, _optimizer_kinds)  # pyright: ignore
+
 Loss = Callable[[nn.Module], Tensor]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
+
+
+class Trainee(Protocol):
+    """A model with what changes it."""
+
+    optimizer: torch.optim.Optimizer
+
+    def gradient(self) -> None:
+        """The first half of a step: leaves a gradient in the weights."""
+
+    def update(self) -> None:
+        """The second half: the weights move, the gradient is gone."""
+
+    def kept(self) -> Mapping[str, Tensor]:
+        """What is kept beside weights and optimizer, by the weight's name: a running mean."""
+        ...
 
 
 class Rehearsal:
@@ -42,26 +68,41 @@ class Rehearsal:
             UserError: the model chooses what to compute by the values of its input.
         """
         try:
-            with self.mode:
+            with self.mode, _many_at_once():
                 yield
         except (DataDependentOutputException, DynamicOutputShapeException) as error:
             raise UserError(
-                f"this model cannot be sized without running it: it looks at values ({error.func}) to choose what it "
-                "computes, as sparse attention and parts for single modalities do with the facts of a batch"
+                f"this model cannot be sized without running it: it looks at numbers that it has computed "
+                f"({error.func}) to choose what comes next"
             ) from error
 
     def training(self, make_optimizer: MakeOptimizer, clip: bool = True) -> Record:
-        """The second step: the optimizer's state is there, gradients are not yet."""
+        """A step as a plain loop makes it: the loss, its gradient, clipping, the optimizer."""
+        return self.step(lambda model: _Plain(model, self.loss, make_optimizer(model), clip))
+
+    def step(self, make: Callable[[nn.Module], Trainee]) -> Record:
+        """A step of training, and not the first: what the optimizer keeps is there from the start, gradients are not.
+
+        What it keeps is made half way, when it is known which weights have a gradient, and entered from the beginning.
+        """
         with self._without_looking():
-            optimizer = make_optimizer(self.model.train())
-            self._step(optimizer, clip, None)
+            trainee = make(self.model.train())
             tracer = self._tracer()
+            for name, tensor in trainee.kept().items():
+                tracer.meet(tensor, "ema", name)
+            with tracer:
+                trainee.gradient()
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    tracer.name(parameter.grad, "gradients")
+            trainee.optimizer.step()
             paths: dict[Any, str] = {p: name for name, p in self.model.named_parameters()}
-            for parameter, state in optimizer.state.items():
+            for parameter, state in trainee.optimizer.state.items():
                 for tensor in state.values():
                     tracer.meet(tensor, "optimizer", paths[parameter])
+            tracer.optimizing = True
             with tracer:
-                self._step(optimizer, clip, tracer)
+                trainee.update()
             tracer.close()
         return tracer.record
 
@@ -76,25 +117,46 @@ class Rehearsal:
         return tracer.record
 
     def _tracer(self) -> Tracer:
-        tracer = Tracer(self.model, self.signatures)
+        tracer = Tracer(self.model, self.signatures, Facts(self.mode))
         for name, parameter in self.model.named_parameters():
             tracer.meet(parameter, "parameters", name)
         for name, buffer in self.model.named_buffers():
             tracer.meet(buffer, "buffers", name)
         return tracer
 
-    def _step(self, optimizer: torch.optim.Optimizer, clip: bool, tracer: Tracer | None) -> None:
+
+class _Plain:
+    """A loss, an optimizer, clipping to length 1 or none."""
+
+    def __init__(self, model: nn.Module, loss: Loss, optimizer: torch.optim.Optimizer, clip: bool) -> None:
+        self.model, self.loss, self.optimizer, self.clip = model, loss, optimizer, clip
+
+    def gradient(self) -> None:
+        """Of the loss, into the weights."""
         self.loss(self.model).backward()
-        weights = [p for p in self.model.parameters() if p.grad is not None]
-        if tracer is not None:
-            tracer.optimizing = True
-            for parameter in weights:
-                assert parameter.grad is not None
-                tracer.name(parameter.grad, "gradients")
-        if clip:
-            torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+
+    def update(self) -> None:
+        """Move the weights and forget the gradient."""
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.grad is not None], 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
+@contextmanager
+def _many_at_once() -> Iterator[None]:
+    """torch goes through tensors that only stand for some one by one, and through real ones in one operation."""
+    for kinds in _KINDS:
+        kinds.append(FakeTensor)
+    try:
+        yield
+    finally:
+        for kinds in _KINDS:
+            kinds.remove(FakeTensor)
 
 
 def _give_shapes(model: nn.Module) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from patchword.sizing.facts import Facts
 from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
@@ -21,11 +23,12 @@ class Tracer(TorchDispatchMode):
     Args:
         model: the model whose modules operations are told by.
         signatures: whether to write down what makes each operation distinct for its time.
+        facts: how operations run where tensors have no contents; None: they have, and all runs as it is.
     """
 
-    def __init__(self, model: nn.Module, signatures: bool = False) -> None:
+    def __init__(self, model: nn.Module, signatures: bool = False, facts: Facts | None = None) -> None:
         super().__init__()
-        self.signatures = signatures
+        self.signatures, self.facts = signatures, facts
         self.record = Record()
         self.places = Places(model)
         self.optimizing = False
@@ -39,13 +42,31 @@ class Tracer(TorchDispatchMode):
         """Say what a tensor that was made meanwhile is."""
         self.record.blocks[self._known[tensor.untyped_storage()._cdata]].category = category
 
+    def __enter__(self) -> Self:
+        """Watch; also what grows and shrinks storages past the dispatcher, as FSDP does."""
+        self._resize = torch.UntypedStorage.resize_
+        torch.UntypedStorage.resize_ = self._watched_resize()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        torch.UntypedStorage.resize_ = self._resize
+        super().__exit__(*error)
+
+    def _watched_resize(self) -> Any:
+        def resize_(storage: torch.UntypedStorage, size: int) -> None:
+            self._resize(storage, size)
+            if storage._cdata in self._known:
+                self._resized(storage, len(self.record.ops))
+
+        return resize_
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.namespace == "prim":  # asks for a fact about a tensor
             return func(*args, **kwargs)
         module, backward, again = self.places.here()
         signature = signature_of(func, args, kwargs) if self.signatures else ""
-        out = func(*args, **kwargs)
+        out = func(*args, **kwargs) if self.facts is None else self.facts.run(func, args, kwargs)
         phase = OPTIMIZER if self.optimizing else BACKWARD if backward else FORWARD
         place = len(self.record.ops)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
@@ -61,10 +82,19 @@ class Tracer(TorchDispatchMode):
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:
-            return
-        self._known[key] = len(self.record.blocks)
-        self.record.blocks.append(Block(storage.nbytes(), module, place, category=category))
-        weakref.finalize(storage, self._end, key)
+            self._resized(storage, place)
+        else:
+            self._known[key] = len(self.record.blocks)
+            self.record.blocks.append(Block(storage.nbytes(), module, place, category=category))
+            weakref.finalize(storage, self._end, key)
+
+    def _resized(self, storage: torch.UntypedStorage, place: int) -> None:
+        """A storage that is of another size than it was ends, and another one begins in its place."""
+        before, size = self.record.blocks[self._known[storage._cdata]], storage.nbytes()
+        if size != before.size:
+            before.died = place
+            self._known[storage._cdata] = len(self.record.blocks)
+            self.record.blocks.append(Block(size, before.module, place, category=before.category))
 
     def _end(self, key: int) -> None:
         index = self._known.pop(key, None)

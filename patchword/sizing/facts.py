@@ -1,0 +1,70 @@
+"""While a model is sized its tensors have no contents, but for the facts of a batch: what a model decides by is known.
+
+Who is padding, which token is of which tower, which groups of tokens look at which: a model may choose what it computes
+by such whole numbers, so they are kept and computed for real. They are small; numbers of the size of pairs of tokens,
+or of pictures, are not.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_leaves, tree_map
+
+from patchword.sizing.stand_ins import mended
+
+MOST = 2**20
+"""Numbers in a tensor of facts."""
+_FACTS = frozenset({torch.bool, torch.int32, torch.int64})
+
+
+class Facts:
+    """Runs operations without contents, facts for real.
+
+    Args:
+        mode: in which tensors have no contents; it is at work around this.
+    """
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        self.mode = mode
+
+    def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """`func(*args, **kwargs)`; the result has contents where it is a fact that follows from facts alone."""
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        facts = [leaf for leaf in given if not isinstance(leaf, FakeTensor)]
+        if facts and len(facts) == len(given) and _numel(facts) <= MOST:
+            with _disable_current_modes():
+                out = func(*args, **kwargs)
+            return out if _are_facts(out) else self._without_contents(out)
+        if facts:
+            args, kwargs = self._without_contents(args), self._without_contents(kwargs)
+        out = mended(func, args, func(*args, **kwargs))
+        if given or not _are_facts(out):
+            return out
+        with _disable_current_modes():
+            return func(*args, **kwargs)
+
+    def _without_contents(self, tree: Any) -> Any:
+        return tree_map(self._blank, tree)
+
+    def _blank(self, leaf: Any) -> Any:
+        is_fact = isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor)
+        return self.mode.from_tensor(leaf, static_shapes=True) if is_fact else leaf
+
+
+def _numel(tensors: list[Tensor]) -> int:
+    """Numbers of what comes of these, if each meets each as broadcasting has it."""
+    try:
+        return prod(torch.broadcast_shapes(*(t.shape for t in tensors)))
+    except RuntimeError:  # they do not meet so: a gather, a product
+        return max(t.numel() for t in tensors)
+
+
+def _are_facts(out: Any) -> bool:
+    made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+    return all(leaf.dtype in _FACTS and leaf.numel() <= MOST for leaf in made)

@@ -1,0 +1,78 @@
+"""A run's own step of training, as it is rehearsed to learn its cost: the learner itself, on made-up full batches."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from patchword.config import RunConfig
+from patchword.data.batch import Batch
+from patchword.models.create import planned_model
+from patchword.sizing.record import Record
+from patchword.sizing.rehearsal import Rehearsal
+from patchword.tasks.base import LossOutput, Task
+from patchword.training.apply import applied_to_blocks
+from patchword.training.learner import Learner
+from patchword.training.optim import freeze
+
+
+class RehearsedStep:
+    """The step of a run on `size` made-up samples; accumulation, precision, clipping, running mean as the run has them.
+
+    fp16 is rehearsed in bf16: numbers of the same size, and a CPU knows only the latter.
+
+    Args:
+        run: the run.
+        model: in training mode.
+        size: samples of one batch; `train.accumulate` of these make a step.
+    """
+
+    def __init__(self, run: RunConfig, model: nn.Module, size: int) -> None:
+        config = run.train.replace(precision="bf16") if run.train.precision == "fp16" else run.train
+        self.learner = Learner(cast(Task, _MadeUp(run, size)), model, config, "cpu")
+        self.batches = [Batch({}, {}, ())] * config.accumulate
+        self.optimizer = self.learner.optimizer
+
+    def gradient(self) -> None:
+        """The first half of the learner's step."""
+        self.found = self.learner.gradient(self.batches)
+
+    def update(self) -> None:
+        """The second half."""
+        self.learner.update(self.found, 1, self.learner.config.optimizer.lr)
+
+    def kept(self) -> dict[str, Tensor]:
+        """The running mean."""
+        return self.learner.ema.mean if self.learner.ema is not None else {}
+
+
+class _MadeUp:
+    """A task whose every batch has `size` samples with all places filled."""
+
+    def __init__(self, run: RunConfig, size: int) -> None:
+        self.run, self.size, self.kind = run, size, type(run.task).implementation
+
+    def loss(self, model: nn.Module, _: Batch) -> LossOutput:
+        """As one item: it is a mean already."""
+        mean = self.kind.rehearse(self.run, model, self.size)
+        return LossOutput(mean, torch.ones((), dtype=torch.long))
+
+
+def rehearsal_of(run: RunConfig, batch: int, signatures: bool = False) -> Rehearsal:
+    """The run's model without contents, ready to be looked at."""
+    kind: type[Task] = type(run.task).implementation
+    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, batch), signatures)
+    freeze(rehearsal.model, run.train.optimizer.freeze)
+    return rehearsal
+
+
+def training_of(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:
+    """The record of one step of this run.
+
+    Raises:
+        UserError: the model chooses what it computes by numbers that it has computed.
+    """
+    with applied_to_blocks(rehearsal.model, run.train.replace(compile=False)):
+        return rehearsal.step(lambda model: RehearsedStep(run, model, batch))
