@@ -4,7 +4,30 @@ One file a family of operations; each enters its formulas in the registry. What 
 for nothing.
 """
 
-from patchword.sizing.flops import attention, convolutions, optimisers, pointwise, products
+from patchword.sizing.flops import (
+    algebra,
+    attention,
+    convolutions,
+    modules,
+    optimisers,
+    packed,
+    pointwise,
+    products,
+    quantised,
+    recurrent,
+)
 from patchword.sizing.flops.registry import work_of
 
-__all__ = ["attention", "convolutions", "optimisers", "pointwise", "products", "work_of"]
+__all__ = [
+    "algebra",
+    "attention",
+    "convolutions",
+    "modules",
+    "optimisers",
+    "packed",
+    "pointwise",
+    "products",
+    "quantised",
+    "recurrent",
+    "work_of",
+]

@@ -13,14 +13,33 @@ from typing import Any, NamedTuple
 from patchword.sizing.flops.registry import Call, aten, formula
 from patchword.sizing.record import Work
 
-Blocks = Callable[[int, int], int]
-"""Queries and keys to the pairs that a causal kernel computes."""
+Seen = Callable[[int, int], int]
+"""Queries and keys to the pairs that a kernel computes."""
+
+
+def all_pairs(queries: int, keys: int) -> int:
+    """No mask, or one that the kernel adds to all scores."""
+    return queries * keys
 
 
 def triangle(queries: int, keys: int) -> int:
     """Pairs on and below the diagonal from the top left: what a causal kernel of the finest blocks computes."""
     full = min(queries, keys)
     return full * (full + 1) // 2 + max(queries - keys, 0) * keys
+
+
+def band(before: int | None, after: int | None) -> Seen:
+    """Keys at most `before` places before a query and `after` behind it, the diagonal ending at the bottom right."""
+
+    def seen(queries: int, keys: int) -> int:
+        apart, found = keys - queries, 0
+        for i in range(queries):
+            low = 0 if before is None else max(i + apart - before, 0)
+            high = keys if after is None else min(i + apart + after + 1, keys)
+            found += max(high - low, 0)
+        return found
+
+    return seen
 
 
 def blocks_on_cpu(queries: int, keys: int) -> int:
@@ -54,39 +73,38 @@ class Heads(NamedTuple):
         """From [B, H, T, E], [B, G, S, E] and [B, G, S, Ev]."""
         return cls(prod(q.shape[:-2]), q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1])
 
-    def forward(self, causal: Blocks | None) -> Work:
+    def forward(self, seen: Seen = all_pairs) -> Work:
         """Scores and weighted values."""
-        every, computed = self._pairs(causal)
-        both = 2 * (self.width + self.value_width)
-        return Work(every * both, computed * both, 5 * computed)
+        return self.counted(self.heads * seen(self.queries, self.keys), backward=False)
 
-    def backward(self, causal: Blocks | None) -> Work:
+    def backward(self, seen: Seen = all_pairs) -> Work:
         """Gradients of values, weights, queries and keys; the kernel computes scores again beside."""
-        every, computed = self._pairs(causal)
-        asked = 4 * (self.width + self.value_width)
-        return Work(every * asked, computed * (asked + 2 * self.width), 8 * computed)
+        return self.counted(self.heads * seen(self.queries, self.keys), backward=True)
 
-    def _pairs(self, causal: Blocks | None) -> tuple[int, int]:
-        every = self.queries * self.keys
-        return self.heads * every, self.heads * (causal(self.queries, self.keys) if causal is not None else every)
+    def counted(self, computed: int, backward: bool) -> Work:
+        """The work if the kernel computes so many pairs."""
+        every = self.heads * self.queries * self.keys
+        asked = (4 if backward else 2) * (self.width + self.value_width)
+        again = 2 * self.width if backward else 0
+        return Work(every * asked, computed * (asked + again), (8 if backward else 5) * computed)
 
 
 def _heads(call: Call) -> Heads:
     return Heads.of(call["query"], call["key"], call["value"])
 
 
-def _blocks(call: Call, blocks: Blocks) -> Blocks | None:
-    return blocks if call["is_causal"] else None
+def _causal(call: Call, seen: Seen) -> Seen:
+    return seen if call["is_causal"] else all_pairs
 
 
 @formula(aten._scaled_dot_product_flash_attention_for_cpu)
 def _on_cpu(call: Call) -> Work:
-    return _heads(call).forward(_blocks(call, blocks_on_cpu))
+    return _heads(call).forward(_causal(call, blocks_on_cpu))
 
 
 @formula(aten._scaled_dot_product_flash_attention_for_cpu_backward)
 def _on_cpu_backward(call: Call) -> Work:
-    return _heads(call).backward(_blocks(call, blocks_on_cpu))
+    return _heads(call).backward(_causal(call, blocks_on_cpu))
 
 
 @formula(
@@ -96,7 +114,7 @@ def _on_cpu_backward(call: Call) -> Work:
     aten._scaled_dot_product_fused_attention_overrideable,
 )
 def _fused(call: Call) -> Work:
-    return _heads(call).forward(_blocks(call, triangle))
+    return _heads(call).forward(_causal(call, triangle))
 
 
 @formula(
@@ -106,4 +124,9 @@ def _fused(call: Call) -> Work:
     aten._scaled_dot_product_fused_attention_overrideable_backward,
 )
 def _fused_backward(call: Call) -> Work:
-    return _heads(call).backward(_blocks(call, triangle))
+    return _heads(call).backward(_causal(call, triangle))
+
+
+@formula(aten._scaled_dot_product_attention_math, aten._scaled_dot_product_attention_math_for_mps)
+def _unfused(call: Call) -> Work:
+    return _heads(call).forward()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.flops.moves import MOVED
+from patchword.sizing.flops.moves import MOVED, TRANSPORTS
 from patchword.sizing.record import Work
 
 aten: Any = torch.ops.aten
@@ -54,29 +54,42 @@ def work_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) ->
     if formula is not None:
         return formula(Call(func, args, kwargs, out))
     name = str(packet).removeprefix("aten.")
-    if func.is_view or name in MOVED or not _makes_numbers(out):
+    if func.is_view or name in MOVED or func.namespace in TRANSPORTS:
         return Work()
+    made = (args, kwargs, out) if func._schema.is_mutable else out  # what is written over is made, too
+    if not _holds_numbers(made):
+        return Work()
+    if name.startswith("_foreach"):
+        return Work(vector=total(args[0]))
     if torch.Tag.pointwise in func.tags:
         return Work(vector=numel(out))
     if torch.Tag.reduction in func.tags:
         return Work(vector=max(numel(args), numel(out)))
-    if name.startswith("_foreach"):
-        return Work(vector=numel(args[0]))
     return Work(known=False)
 
 
-def _makes_numbers(out: Any) -> bool:
-    return any(isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in tree_leaves(out))
+def _holds_numbers(tree: Any) -> bool:
+    return any(leaf.is_floating_point() or leaf.is_complex() or leaf.is_quantized for leaf in tensors(tree))
+
+
+def tensors(tree: Any) -> Iterable[Tensor]:
+    """The tensors among arguments."""
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def numel(tree: Any) -> int:
+    """Numbers in the largest tensor."""
+    return max((leaf.numel() for leaf in tensors(tree)), default=0)
+
+
+def total(tree: Any) -> int:
+    """Numbers in all tensors."""
+    return sum(leaf.numel() for leaf in tensors(tree))
 
 
 def products(flops: int, vector: int = 0) -> Work:
     """Products of which the kernel computes as many as the definition asks for."""
     return Work(flops, flops, vector)
-
-
-def numel(tree: Any) -> int:
-    """Numbers in the largest tensor."""
-    return max((leaf.numel() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)), default=0)
 
 
 def formula(*packets: Any) -> Callable[[Formula], Formula]:
@@ -88,3 +101,8 @@ def formula(*packets: Any) -> Callable[[Formula], Formula]:
         return function
 
     return enter
+
+
+def named(namespace: Any, names: str) -> list[Any]:
+    """The operations of these names that this build of torch has."""
+    return [getattr(namespace, name) for name in names.split() if hasattr(namespace, name)]
