@@ -62,8 +62,9 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "prim":  # asks for a fact about a tensor
-            return func(*args, **kwargs)
+        if func.namespace == "prim":  # asks for a fact about a tensor; most often for its device
+            known = func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor)
+            return args[0].fake_device if known else func(*args, **kwargs)
         module, backward, again = self.places.here()
         signature = signature_of(func, args, kwargs) if self.signatures else ""
         out = func(*args, **kwargs) if self.facts is None else self.facts.run(func, args, kwargs)
