@@ -6,6 +6,7 @@ at 7 is there during operations 3 to 6.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -62,7 +63,8 @@ class Block:
     died: int | None = None
     """Place of the first operation after its end; None: it is there at the end."""
     category: str = ""
-    """`parameters`, `buffers`, `inputs`, `gradients`, `optimizer`, `activations` or `temporaries`."""
+    """`parameters`, `buffers`, `inputs`, `gradients`, `optimizer`, `activations`, `temporaries`
+    or `workspaces`: what a kernel takes inside itself."""
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Record:
 
     ops: list[Op] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
+    unknown: Counter[str] = field(default_factory=Counter)
+    """Operations whose kernels take memory inside that no rule tells, with how often they run: the peak lacks it."""
 
     def live(self) -> list[int]:
         """Bytes that are there during each operation."""

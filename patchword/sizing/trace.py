@@ -16,6 +16,7 @@ from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
 from patchword.sizing.signature import signature_of
+from patchword.sizing.workspaces import reserve_of, workspace_of
 
 
 class Tracer(TorchDispatchMode):
@@ -78,7 +79,20 @@ class Tracer(TorchDispatchMode):
         self.record.ops.append(Op(str(func.overloadpacket), module, phase, again, work, read, written, signature))
         for tensor in made:
             self._meet(tensor, module, place, "")
+        self._look_inside(func, args, kwargs, out)
         return out
+
+    def _look_inside(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """What the kernel takes while it runs, and what it keeps in an output without a size (workspaces/)."""
+        place = len(self.record.ops) - 1
+        inside = workspace_of(func, args, kwargs, out)
+        if inside is None:
+            self.record.unknown[self.record.ops[place].name] += 1
+        elif inside:
+            self.record.blocks.append(Block(inside, self.record.ops[place].module, place, place + 1, "workspaces"))
+        reserve = reserve_of(func, args, kwargs, out)
+        if reserve is not None and reserve[0] is not None and not reserve[0].untyped_storage().nbytes():
+            self.record.blocks[self._known[reserve[0].untyped_storage()._cdata]].size = reserve[1]
 
     def _meet(self, tensor: Tensor, module: str, place: int, category: str) -> None:
         storage = tensor.untyped_storage()

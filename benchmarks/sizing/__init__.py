@@ -1,0 +1,1 @@
+"""Predicted memory against two independent measurements of it."""

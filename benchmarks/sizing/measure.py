@@ -1,0 +1,61 @@
+"""One cell: a real step measured twice over, and what was predicted of it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from benchmarks.sizing import replay
+from benchmarks.sizing.interposer import Interposer
+
+
+class Subject(Protocol):
+    """What is measured."""
+
+    def start(self) -> Callable[[], object]:
+        """Make everything; what one step is."""
+        ...
+
+    def kept(self) -> list[Tensor]:
+        """Tensors that are there between steps."""
+        ...
+
+    def predict(self) -> int:
+        """The peak in bytes, from shapes alone."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+def measure(subject: Subject, interposer: Interposer | None) -> dict[str, Any]:
+    """Bytes: what is kept, the peak by the profiler's replay, by the interposer (None: not there), and as predicted.
+
+    The first step fills caches and makes the optimizer's state, the second is counted by the interposer, the third by
+    the profiler. What stays after the first step and is no tensor of ours is the libraries' own and is left out.
+    """
+    gc.collect()
+    step = subject.start()
+    step()
+    gc.collect()
+    kept = bytes_of(subject.kept())
+    found: dict[str, Any] = {"kept": kept}
+    if interposer is not None:
+        counted = interposer.count(step)
+        found |= {"interposer": kept + counted.tensors, "library": counted.library, "other": counted.plain}
+    gc.collect()
+    found["profiler"] = kept + replay.peak_bytes(step)
+    del step
+    subject.stop()
+    found["predicted"] = subject.predict()
+    return found
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """Of their storages, each counted once."""
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())

@@ -1,0 +1,103 @@
+"""Convolutions on the CPU: oneDNN works on channels in blocks, and lays pictures and weights out anew.
+
+What is made stands in stages; the most of any stage counts, less what is an output and is not there yet. Constants are
+oneDNN's descriptions of the work.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from patchword.sizing.flops.registry import Call
+from patchword.sizing.workspaces.registry import aten, copied, rule, size, up, volume
+
+_FEW = 3  # channels that need no other layout
+
+
+def _block() -> int:
+    return 16 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 8
+
+
+def _laid_out(picture: Tensor, groups: int = 1) -> int:
+    """Bytes of a picture [B, C, ...] with its channels filled up to whole blocks."""
+    channels = picture.shape[1]
+    filled = channels if groups > 1 else up(channels, _block())
+    return size(picture) // max(channels, 1) * filled
+
+
+def _weights(weight: Tensor, groups: int) -> int:
+    rest = volume(weight.shape[2:]) * weight.element_size()
+    if groups > 1:
+        return size(weight)
+    outputs, inputs = weight.shape[:2]
+    return up(outputs, _block()) * (inputs if inputs <= _FEW else up(inputs, _block())) * rest
+
+
+def _by_onednn(x: Tensor, weight: Tensor, call: Call) -> bool:
+    """torch's own rule (`ConvParams::use_mkldnn`)."""
+    if not torch.backends.mkldnn.enabled:
+        return False
+    if x.dtype == torch.bfloat16:
+        return True
+    strided = any(s != 1 for s in call["stride"]) or any(d != 1 for d in call["dilation"])
+    single = all(side == 1 for side in weight.shape[2:])
+    worth = strided or x.shape[0] >= 16 or not single or torch.get_num_threads() > 1
+    many = x.shape[0] > 1 or x.numel() > 20_480 or all(side > 3 for side in weight.shape[2:])
+    return x.dtype == torch.float32 and worth and (call["groups"] > 1 or many)
+
+
+def _columns(x: Tensor, weight: Tensor, out: Tensor) -> int:
+    """Every window of the picture side by side, as torch's own kernel needs them; not for windows of one pixel."""
+    if volume(weight.shape[2:]) == 1:
+        return 0
+    return x.shape[0] * volume(weight.shape[1:]) * volume(out.shape[2:]) * x.element_size()
+
+
+@rule(aten.convolution, aten._convolution)
+def _forward(call: Call) -> int:
+    x, weight, groups = call["input"], call["weight"], call["groups"]
+    out = call.out
+    if not _by_onednn(x, weight, call):
+        return copied(x) + _columns(x, weight, out)
+    made = _laid_out(out, groups)
+    read = 26_032 if x.shape[1] <= _FEW and groups == 1 else _laid_out(x, groups) + 26_912
+    return copied(x) + max(read + _weights(weight, groups) + made - size(out), made + 15_080)
+
+
+@rule(aten.convolution_backward)
+def _backward(call: Call) -> int:
+    grad, x, weight = call["grad_output"], call["input"], call["weight"]
+    copies = copied(grad, x)
+    if not _by_onednn(x, weight, call):
+        return copies + _columns(x, weight, grad)
+    few = x.shape[1] <= _FEW and call["groups"] == 1
+    stages = (_few_stages if few else _narrow_stages if x.dtype == torch.bfloat16 else _stages)(call)
+    return copies + max(max(stages) - size(weight), 0)
+
+
+def _stages(call: Call) -> tuple[int, ...]:
+    """Beyond the picture's gradient: while those of weights are computed, of the picture, and when all are moved."""
+    grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
+    given, read, weights = _laid_out(grad, groups), _laid_out(x, groups), _weights(weight, groups)
+    back = (2 * read + 5_664 - 4 * weight.shape[0]) if call["output_mask"][0] else 0
+    return read + given + weights + 18_968, back, weights + size(weight) + 18_232
+
+
+def _few_stages(call: Call) -> tuple[int, ...]:
+    """Of three channels: the picture is read as it lies."""
+    grad, x, weight = call["grad_output"], call["input"], call["weight"]
+    if min(weight.shape[2:]) >= 16:  # a patch at a time
+        return (5 * size(weight) + 66_616,)
+    if x.dtype == torch.bfloat16:
+        return (_laid_out(grad) + 62_124,)
+    back = _laid_out(x) + 4_688 if call["output_mask"][0] else 0
+    weights = _weights(weight, 1)
+    return _laid_out(grad) + max(24_192, weights + 18_088), back, weights + size(weight) + 18_232
+
+
+def _narrow_stages(call: Call) -> tuple[int, ...]:
+    """In bf16: gradients of weights are summed in fp32."""
+    grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
+    read, weights = _laid_out(x, groups), _weights(weight, groups)
+    return 2 * read + 152_860, read + _laid_out(grad, groups) + 3 * weights + 97_436

@@ -1,0 +1,61 @@
+"""Products of matrices: what the library cannot read where it lies is copied; bf16 is laid out anew by oneDNN."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from patchword.sizing.flops.registry import Call
+from patchword.sizing.workspaces.registry import aten, rule, size, up
+
+_DESCRIPTION = 19_360  # bytes of oneDNN's description of a bf16 product
+_ROWS, _DEPTH = 256, 512  # most rows and columns of a strip
+
+
+def _readable(matrix: Tensor) -> bool:
+    """Whether rows or columns lie in one piece each, one after the other."""
+    rows, columns = matrix.shape[-2:]
+    down, across = matrix.stride()[-2:]
+    return (across == 1 and down >= max(columns, 1)) or (down == 1 and across >= max(rows, 1))
+
+
+def _copies(*matrices: Tensor) -> int:
+    return sum(size(m) for m in matrices if not _readable(m))
+
+
+def _laid_out(left: Tensor, right: Tensor) -> int:
+    """oneDNN's strips of left and right matrix, and its copy of a left one that lies by columns."""
+    if left.dtype != torch.bfloat16 or left.numel() * right.numel() == 0:
+        return 0
+    rows, depth = left.shape[-2:]
+    strip = -(-rows // -(-rows // _ROWS))
+    deep = min(up(depth, 32), _DEPTH)
+    if left.stride(-1) == 1:
+        return _DESCRIPTION + 128 * deep + 256 * strip
+    sums = 4 * strip * (right.shape[-1] if depth >= 2 * _DEPTH else 64)
+    return _DESCRIPTION + 128 + 128 * deep + sums + 2 * strip * (deep + 32 * (deep == _DEPTH))
+
+
+@rule(aten.mm)
+def _product(call: Call) -> int:
+    left, right = call.args[:2]
+    return _copies(left, right) + _laid_out(left, right)
+
+
+@rule(aten.addmm, aten.addmm_)
+def _added_product(call: Call) -> int:
+    left, right = call.args[1:3]
+    return _copies(left, right) + _laid_out(left, right)
+
+
+@rule(aten.bmm)
+def _products(call: Call) -> int:
+    """One matrix of many at a time."""
+    left, right = call.args[:2]
+    return sum(size(m) // max(m.shape[0], 1) for m in (left, right) if not _readable(m)) + _laid_out(left, right)
+
+
+@rule(aten.baddbmm, aten.baddbmm_)
+def _added_products(call: Call) -> int:
+    left, right = call.args[1:3]
+    return sum(size(m) // max(m.shape[0], 1) for m in (left, right) if not _readable(m)) + _laid_out(left, right)
