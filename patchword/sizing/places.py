@@ -47,7 +47,8 @@ class Places:
         if not backward:
             return "", False, False
         node: Any = torch._C._current_autograd_node()
-        return (node.metadata.get(_MARK, "") if node is not None else ""), True, False
+        again = torch.is_grad_enabled()  # gradients have none of their own; what makes a graph runs forward
+        return (node.metadata.get(_MARK, "") if node is not None else ""), True, again
 
     def close(self) -> None:
         """Take the hooks off."""

@@ -11,12 +11,12 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from patchword.sizing.dispatched import is_composite, is_view, name_of, parts_of, uncompiled_flex
 from patchword.sizing.facts import Facts
 from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
 from patchword.sizing.signature import signature_of
-from patchword.sizing.workspaces import reserve_of, workspace_of
 
 
 class Tracer(TorchDispatchMode):
@@ -27,6 +27,8 @@ class Tracer(TorchDispatchMode):
         signatures: whether to write down what makes each operation distinct for its time.
         facts: how operations run where tensors have no contents; None: they have, and all runs as it is.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(self, model: nn.Module, signatures: bool = False, facts: Facts | None = None) -> None:
         super().__init__()
@@ -48,10 +50,12 @@ class Tracer(TorchDispatchMode):
         """Watch; also what grows and shrinks storages past the dispatcher, as FSDP does."""
         self._resize = torch.UntypedStorage.resize_
         torch.UntypedStorage.resize_ = self._watched_resize()
+        self._flex = uncompiled_flex(True)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         torch.UntypedStorage.resize_ = self._resize
+        uncompiled_flex(self._flex)
         super().__exit__(*error)
 
     def _watched_resize(self) -> Any:
@@ -67,6 +71,8 @@ class Tracer(TorchDispatchMode):
         if func.namespace == "prim":  # asks for a fact about a tensor; most often for its device
             known = func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor)
             return args[0].fake_device if known else func(*args, **kwargs)
+        if is_composite(func):
+            return self._opened(func, args, kwargs)
         module, backward, again = self.places.here()
         signature = signature_of(func, args, kwargs) if self.signatures else ""
         out = func(*args, **kwargs) if self.facts is None else self.facts.run(func, args, kwargs)
@@ -74,27 +80,27 @@ class Tracer(TorchDispatchMode):
         place = len(self.record.ops)
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         work = work_of(func, args, kwargs, out)
-        read = 0 if func.is_view else sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs)))
-        written = 0 if func.is_view else sum(_bytes(leaf) for leaf in made)
-        self.record.ops.append(Op(str(func.overloadpacket), module, phase, again, work, read, written, signature))
+        view = is_view(func)
+        read = 0 if view else sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs)))
+        written = 0 if view else sum(_bytes(leaf) for leaf in made)
+        self.record.ops.append(Op(name_of(func), module, phase, again, work, read, written, signature))
         for tensor in made:
             self._meet(tensor, module, place, "")
-        self._look_inside(func, args, kwargs, out)
         return out
 
-    def _look_inside(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
-        """What the kernel takes while it runs, and what it keeps in an output without a size (workspaces/)."""
-        place = len(self.record.ops) - 1
-        inside = workspace_of(func, args, kwargs, out)
-        if inside is None:
-            self.record.unknown[self.record.ops[place].name] += 1
-        elif inside:
-            self.record.blocks.append(Block(inside, self.record.ops[place].module, place, place + 1, "workspaces"))
-        reserve = reserve_of(func, args, kwargs, out)
-        if reserve is not None and reserve[0] is not None and not reserve[0].untyped_storage().nbytes():
-            self.record.blocks[self._known[reserve[0].untyped_storage()._cdata]].size = reserve[1]
+    def _opened(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What an operation is composed of, each watched."""
+        super().__enter__()
+        try:
+            return func.decompose(*args, **kwargs)
+        finally:
+            super().__exit__(None, None, None)
 
     def _meet(self, tensor: Tensor, module: str, place: int, category: str) -> None:
+        if tensor.layout != torch.strided:  # made of others, which have storages
+            for part in parts_of(tensor):
+                self._meet(part, module, place, category)
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._known:

@@ -49,10 +49,12 @@ FORMULAS: dict[Any, Formula] = {}
 
 def work_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Work:
     """The work of one dispatched operation; unknown where no formula stands for it and it makes real numbers."""
-    packet = func.overloadpacket
+    packet = getattr(func, "overloadpacket", func)  # an operator that takes functions has no overloads
     formula = FORMULAS.get(packet)
     if formula is not None:
         return formula(Call(func, args, kwargs, out))
+    if packet is func:
+        return Work(known=not _holds_numbers(out))
     name = str(packet).removeprefix("aten.")
     if func.is_view or name in MOVED or func.namespace in TRANSPORTS:
         return Work()

@@ -1,0 +1,56 @@
+"""What a dispatch mode is given: operators, and operators of operators."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import HigherOrderOperator
+from torch.nn.attention import flex_attention
+from torch.utils._pytree import tree_leaves
+
+
+def name_of(func: Any) -> str:
+    """aten's own, `aten.addmm`; of an operator that takes functions, `higher_order.flex_attention`."""
+    return f"higher_order.{func.name()}" if isinstance(func, HigherOrderOperator) else str(func.overloadpacket)
+
+
+def is_view(func: Any) -> bool:
+    """Whether it makes no tensor of its own."""
+    return not isinstance(func, HigherOrderOperator) and func.is_view
+
+
+def is_ordinary(func: Any, tree: Any) -> bool:
+    """Whether it is an operator on dense tensors of one shape each."""
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return not isinstance(func, HigherOrderOperator) and all(
+        leaf.layout == torch.strided and not leaf.is_nested for leaf in tensors
+    )
+
+
+@cache
+def is_composite(func: Any) -> bool:
+    """Whether it is nothing but others, which are dispatched in its place; inference mode hands such ones on whole."""
+    if isinstance(func, HigherOrderOperator) or func.namespace != "aten":
+        return False
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+
+
+def parts_of(tensor: Tensor) -> list[Tensor]:
+    """The dense tensors that a sparse one is made of; none of a layout that hides them."""
+    if tensor.layout == torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return []
+
+
+def uncompiled_flex(want: bool) -> bool:
+    """Whether FlexAttention runs as it is: it compiles itself otherwise, which no mode may watch. Returns what was."""
+    before = flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG
+    flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = want
+    return before
