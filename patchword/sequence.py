@@ -181,15 +181,23 @@ class Mask:
             self._additive[key] = zeros.masked_fill(~see, float("-inf"))
         return self._additive[key]
 
-    def _lower(self, causal: bool, window: int | None, device: torch.device) -> Lowered:
-        if self.keys.valid is None and self.queries.segment is None:
-            if not causal and window is None:
+    def flags(self, causal: bool, window: int | None) -> Lowered | None:
+        """The mask where flags of a kernel say it all; None: pairs have to be told apart."""
+        if self.keys.valid is not None or self.queries.segment is not None or window is not None:
+            return None
+        if not causal:
+            return Lowered()
+        if self._orders_are_places():
+            if self.num_queries == 1 and self.start == self.num_keys - 1:
                 return Lowered()
-            if window is None and self._orders_are_places():
-                if self.num_queries == 1 and self.start == self.num_keys - 1:
-                    return Lowered()
-                if self.start == 0 and self.num_queries == self.num_keys:
-                    return Lowered(causal=True)
+            if self.start == 0 and self.num_queries == self.num_keys:
+                return Lowered(causal=True)
+        return None
+
+    def _lower(self, causal: bool, window: int | None, device: torch.device) -> Lowered:
+        said = self.flags(causal, window)
+        if said is not None:
+            return said
         see = self.dense(causal, window, device)
         empty = ~see.any(-1, keepdim=True)
         if has_no_values(empty) or (can_look(empty) and not empty.any()):
