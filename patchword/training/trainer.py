@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from patchword.tasks.base import Task
 from patchword.training.apply import applied_to_blocks
 from patchword.training.display import Display, open_display
 from patchword.training.learner import NotFiniteError
-from patchword.training.run_folder import MODEL, claim_run, resume_command
+from patchword.training.out_of_memory import account, ran_out
+from patchword.training.run_folder import CONFIG, MODEL, claim_run, resume_command
 from patchword.training.session import Session
 from patchword.training.signals import StopSignals
 
@@ -60,7 +62,7 @@ def train(
 
     Raises:
         UserError: the configuration, the data or the folder is wrong.
-        RunError: the loss is not finite, a worker died, or the last checkpoint could not be written.
+        RunError: the loss is not finite, memory ran out, a worker died, or the last checkpoint could not be written.
     """
     display = display if display is not None else open_display()
     _warn(run.train, display)
@@ -101,6 +103,22 @@ def _explained(session: Session) -> Iterator[None]:
             f"a process that prepares batches died: {error}. Where memory ran short, lower data.workers or "
             f"data.batch.size. {session.safe()} Resume with: {resume_command(session.place.path)}"
         ) from error
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise RunError(_out_of_memory(session, error)) from error
+
+
+def _out_of_memory(session: Session, error: BaseException) -> str:
+    """No checkpoint is written: the broken step may have drawn random numbers, or moved some of the weights."""
+    traceback.clear_frames(error.__traceback__)  # their tensors
+    run, place = session.run.replace(model=session.task.model_config()), session.place.path
+    reason = (str(error) or "no memory left").splitlines()[0]
+    return (
+        f"memory ran out at step {session.state.step + 1}: {reason}\n"
+        f"{account(run, session.learner, place / CONFIG)}\n"
+        f"{session.safe()} Resume with: {resume_command(place)}"
+    )
 
 
 def _warn(config: TrainConfig, display: Display) -> None:
