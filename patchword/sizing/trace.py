@@ -11,12 +11,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.dispatched import is_composite, is_view, name_of, parts_of, uncompiled_flex
+from patchword.sizing.dispatched import is_composite, is_ordinary, is_view, name_of, parts_of, uncompiled_flex
 from patchword.sizing.facts import Facts
 from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
 from patchword.sizing.signature import signature_of
+from patchword.sizing.workspaces import reserve_of, workspace_of
 
 
 class Tracer(TorchDispatchMode):
@@ -47,16 +48,22 @@ class Tracer(TorchDispatchMode):
         self.record.blocks[self._known[tensor.untyped_storage()._cdata]].category = category
 
     def __enter__(self) -> Self:
-        """Watch; also what grows and shrinks storages past the dispatcher, as FSDP does."""
-        self._resize = torch.UntypedStorage.resize_
+        """Watch; also what goes past the dispatcher: FSDP resizes storages, checkpointing keeps a generator's state."""
+        self._resize, self._rng_state = torch.UntypedStorage.resize_, torch.get_rng_state
         torch.UntypedStorage.resize_ = self._watched_resize()
+        torch.get_rng_state = self._watched_rng_state
         self._flex = uncompiled_flex(True)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
-        torch.UntypedStorage.resize_ = self._resize
+        torch.UntypedStorage.resize_, torch.get_rng_state = self._resize, self._rng_state
         uncompiled_flex(self._flex)
         super().__exit__(*error)
+
+    def _watched_rng_state(self) -> Tensor:
+        state = self._rng_state()
+        self._meet(state, self.places.here()[0], len(self.record.ops), "")
+        return state
 
     def _watched_resize(self) -> Any:
         def resize_(storage: torch.UntypedStorage, size: int) -> None:
@@ -86,6 +93,8 @@ class Tracer(TorchDispatchMode):
         self.record.ops.append(Op(name_of(func), module, phase, again, work, read, written, signature))
         for tensor in made:
             self._meet(tensor, module, place, "")
+        if is_ordinary(func, (args, kwargs, out)):
+            self._look_inside(func, args, kwargs, out)
         return out
 
     def _opened(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -95,6 +104,18 @@ class Tracer(TorchDispatchMode):
             return func.decompose(*args, **kwargs)
         finally:
             super().__exit__(None, None, None)
+
+    def _look_inside(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        """What the kernel takes while it runs, and what it keeps in an output without a size (workspaces/)."""
+        place = len(self.record.ops) - 1
+        inside = workspace_of(func, args, kwargs, out)
+        if inside is None:
+            self.record.unknown[self.record.ops[place].name] += 1
+        elif inside:
+            self.record.blocks.append(Block(inside, self.record.ops[place].module, place, place + 1, "workspaces"))
+        reserve = reserve_of(func, args, kwargs, out)
+        if reserve is not None and reserve[0] is not None and not reserve[0].untyped_storage().nbytes():
+            self.record.blocks[self._known[reserve[0].untyped_storage()._cdata]].size = reserve[1]
 
     def _meet(self, tensor: Tensor, module: str, place: int, category: str) -> None:
         if tensor.layout != torch.strided:  # made of others, which have storages
