@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from patchword.config import RunConfig, UserError, to_yaml, unknown
 from patchword.models.presets import load_config
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.devices import device as find_device
 from patchword.sizing.fit import largest_batch as fitting
+from patchword.sizing.fold import tally_of
+from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of_module
 from patchword.sizing.record import Record
-from patchword.sizing.size import Sizing, summarise
+from patchword.sizing.size import Sizing, component_of, sizing_of, summarise
 from patchword.training.rehearsed import rehearsal_of, training_of
 
 
 def size(
-    spec: str | Path | Mapping[str, Any] | RunConfig, mode: str = "train", batch: int | None = None, **overrides: Any
+    spec: str | Path | Mapping[str, Any] | RunConfig | nn.Module,
+    mode: str = "train",
+    batch: int | None = None,
+    inputs: Sequence[Any] | Mapping[str, Any] | None = None,
+    optimizer: MakeOptimizer = adamw,
+    **overrides: Any,
 ) -> Sizing:
-    """What one step costs, from the configuration alone: parameters, FLOPs and memory; nothing is allocated.
+    """What one step costs, before it is paid: parameters, FLOPs and memory; nothing is allocated.
 
-    Sizes are those of the largest batch: every picture of the configured size, every text as long as can be.
+    Of a configuration, sizes are those of the largest batch: every picture of the configured size, every text as long
+    as can be. Of a module, those of the given inputs; it is left as it was.
 
     Args:
-        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
-        mode: `train`, a whole step in fp32; `inference`, a forward pass without gradients.
+        spec: a preset's name, a .yaml or .json file, a mapping, a configuration, or any torch module.
+        mode: `train`, a whole step; `inference`, a forward pass without gradients.
         batch: samples; None: as many as `data.batch.size`.
-        overrides: dotted settings, as on the command line.
+        inputs: what a module is called with, by place or by name; of floating tensors only the shapes count.
+        optimizer: makes a module's optimizer; a configuration has its own.
+        overrides: dotted settings of a configuration, as on the command line.
 
     Raises:
-        UserError: the configuration is wrong.
+        UserError: the configuration or the inputs are wrong, or the model chooses what it computes by numbers that it
+            has computed.
     """
+    if isinstance(spec, nn.Module):
+        if inputs is None or batch is not None or overrides:
+            raise UserError("a module is sized on `inputs`, and takes neither `batch` nor settings")
+        return _size_module(spec, _known_mode(mode), inputs, optimizer)
+    if inputs is not None or optimizer is not adamw:
+        raise UserError("`inputs` and `optimizer` are for modules: a configuration says both")
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    return summarise(*record_of(run, _known_mode(mode), samples), mode, samples)
+    rehearsal = rehearsal_of(run, samples)
+    trace = rehearsal.inference if _known_mode(mode) == "inference" else lambda: training_of(rehearsal, run, samples)
+    return sizing_of(rehearsal.model, tally_of(rehearsal.model, trace, component_of), mode, samples)
+
+
+def _size_module(
+    module: nn.Module, mode: str, inputs: Sequence[Any] | Mapping[str, Any], optimizer: MakeOptimizer
+) -> Sizing:
+    first = next((leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), None)
+    with rehearsal_of_module(module, inputs) as rehearsal:
+        trace = rehearsal.inference if mode == "inference" else lambda: rehearsal.training(optimizer, clip=False)
+        found = tally_of(module, trace, part_of)
+        return sizing_of(module, found, mode, 1 if first is None else len(first), part_of)
 
 
 def _known_mode(mode: str) -> str:

@@ -57,6 +57,14 @@ class Facts:
         return self.mode.from_tensor(leaf, static_shapes=True) if is_fact else leaf
 
 
+def blank(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
+    """A new tensor of this shape, on the CPU; with its contents where it holds facts and has some."""
+    if tensor.dtype in _FACTS and tensor.numel() <= MOST and tensor.device.type != "meta":
+        return tensor.detach()
+    with mode:
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+
+
 def _numel(tensors: list[Tensor]) -> int:
     """Numbers of what comes of these, if each meets each as broadcasting has it."""
     try:

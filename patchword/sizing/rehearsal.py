@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from torch.optim.optimizer import _foreach_supported_types as _optimizer_kinds
 from torch.utils import _foreach_utils
 
 from patchword.config import UserError
-from patchword.sizing.facts import Facts
+from patchword.sizing.facts import Facts, blank
 from patchword.sizing.record import Record
 from patchword.sizing.trace import Tracer
 
@@ -43,6 +43,10 @@ class Trainee(Protocol):
         """What is kept beside weights and optimizer, by the weight's name: a running mean."""
         ...
 
+    def inputs(self) -> Sequence[Tensor]:
+        """What the first half read and who calls still holds."""
+        ...
+
 
 class Rehearsal:
     """A model without contents, and the records of what is done with it.
@@ -51,14 +55,20 @@ class Rehearsal:
         build: makes the model; it runs on the meta device, so no weight is allocated or drawn.
         loss: the model's loss on inputs that it makes itself, a scalar; must not look at any tensor's values.
         signatures: whether to write down what makes each operation distinct for its time.
+        look: what is done with the model without gradients; None: the loss is taken.
     """
 
-    def __init__(self, build: Callable[[], nn.Module], loss: Loss, signatures: bool = False) -> None:
-        self.mode, self.loss, self.signatures = FakeTensorMode(), loss, signatures
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        loss: Loss,
+        signatures: bool = False,
+        look: Callable[[nn.Module], object] | None = None,
+    ) -> None:
+        self.mode, self.loss, self.signatures, self.look = FakeTensorMode(), loss, signatures, look or loss
         with torch.device("meta"):
             self.model = build()
-        with self.mode:
-            _give_shapes(self.model)
+        _give_shapes(self.model, self.mode)
 
     @contextmanager
     def _without_looking(self) -> Iterator[None]:
@@ -95,6 +105,8 @@ class Rehearsal:
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     tracer.name(parameter.grad, "gradients")
+            for tensor in trainee.inputs():
+                tracer.name(tensor, "inputs")
             trainee.optimizer.step()
             paths: dict[Any, str] = {p: name for name, p in self.model.named_parameters()}
             for parameter, state in trainee.optimizer.state.items():
@@ -112,7 +124,8 @@ class Rehearsal:
             self.model.eval()
             tracer = self._tracer()
             with tracer:
-                self.loss(self.model)
+                out = self.look(self.model)
+            del out  # it is there to the end
             tracer.close()
         return tracer.record
 
@@ -146,6 +159,10 @@ class _Plain:
         """Nothing."""
         return {}
 
+    def inputs(self) -> tuple[Tensor, ...]:
+        """None: the loss makes and drops its own."""
+        return ()
+
 
 @contextmanager
 def _many_at_once() -> Iterator[None]:
@@ -159,8 +176,8 @@ def _many_at_once() -> Iterator[None]:
             kinds.remove(FakeTensor)
 
 
-def _give_shapes(model: nn.Module) -> None:
-    """Parameters and buffers on the CPU that have shapes and no contents; tied ones stay tied."""
+def _give_shapes(model: nn.Module, mode: FakeTensorMode) -> None:
+    """Parameters and buffers on the CPU that have shapes and no contents, but for facts; tied ones stay tied."""
     made: dict[int, Tensor] = {}
     for module in model.modules():
         for kept in (module._parameters, module._buffers):
@@ -168,10 +185,7 @@ def _give_shapes(model: nn.Module) -> None:
                 if tensor is None:
                     continue
                 if id(tensor) not in made:
-                    made[id(tensor)] = _blank(tensor)
+                    new = blank(tensor, mode)
+                    is_weight = isinstance(tensor, nn.Parameter)
+                    made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if is_weight else new
                 kept[name] = made[id(tensor)]  # pyright: ignore[reportArgumentType]
-
-
-def _blank(tensor: Tensor) -> Tensor:
-    blank = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-    return nn.Parameter(blank, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from patchword.sizing.notebook import as_html
-from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Record
-
-
-class Flops(NamedTuple):
-    """FLOPs of one step, a multiplication and an addition counted as two: docs/sizing/flops.md."""
-
-    forward: int = 0
-    """Model FLOPs of the forward pass: products of matrices and convolutions that the definition asks for."""
-    backward: int = 0
-    """The same of the backward pass."""
-    hardware: int = 0
-    """Products that kernels compute, in all phases: less where causal ones leave out, more where something is computed
-    again."""
-    again: int = 0
-    """Part of `hardware` that activation checkpointing computes a second time."""
-    vector: int = 0
-    """All other arithmetic, of all phases."""
+from patchword.sizing.record import PHASES, Record
+from patchword.sizing.tally import Flops, Name, Tally, tally
 
 
 class Component(NamedTuple):
@@ -112,20 +96,19 @@ def component_of(path: str) -> str:
     return name if first == "towers" else f"{name} head" if first == "heads" else first or "loss"
 
 
-def summarise(
-    model: nn.Module, record: Record, mode: str, batch: int, name: Callable[[str], str] = component_of
-) -> Sizing:
+def summarise(model: nn.Module, record: Record, mode: str, batch: int, name: Name = component_of) -> Sizing:
     """Everything that one record says, by component as `name` makes it of a module's path."""
-    peak, place = record.peak()
-    at_peak, activations = Counter[str](), Counter[str]()
-    by_category = Counter[str]()
-    for block in record.there(place):
-        category = record.category(block)
-        by_category[category] += block.size
-        at_peak[name(block.module)] += block.size
-        if category == "activations":
-            activations[name(block.module)] += block.size
-    flops = _flops(record, name)
+    return sizing_of(model, tally(record, name), mode, batch, name)
+
+
+def sizing_of(model: nn.Module, found: Tally, mode: str, batch: int, name: Name = component_of) -> Sizing:
+    """What a record's sums say of a model."""
+    by_category, at_peak, activations = Counter[str](), Counter[str](), Counter[str]()
+    peak = found.highest()
+    for (category, part), size in peak.parts.items():
+        by_category[category] += size
+        at_peak[part] += size
+        activations[part] += size if category == "activations" else 0
     parameters, trainable, seen, tied = Counter[str](), Counter[str](), set[int](), 0
     for path, parameter in model.named_parameters(remove_duplicate=False):
         if id(parameter) in seen:
@@ -134,32 +117,19 @@ def summarise(
         seen.add(id(parameter))
         parameters[name(path)] += parameter.numel()
         trainable[name(path)] += parameter.numel() if parameter.requires_grad else 0
+    flops = found.flops
     names = dict.fromkeys([*parameters, *flops, *at_peak])
     parts = [
         Component(n, parameters[n], trainable[n], flops.get(n, Flops()), activations[n], at_peak[n]) for n in names
     ]
     parts = [part for part in parts if any(part[1:3]) or any(part.flops) or part.at_peak]
-    every = Flops(*(sum(column) for column in zip(*flops.values()))) if flops else Flops()
-    total = Component("all", parameters.total(), trainable.total(), every, activations.total(), peak)
-    live, phases = record.live(), {}
-    for phase in (FORWARD, BACKWARD, OPTIMIZER):
-        found = [bytes_ for bytes_, op in zip(live, record.ops, strict=True) if op.phase == phase]
-        if found:
-            phases[phase] = max(found)
-    uncounted = Counter(op.name for op in record.ops if not op.work.known)
+    every = Flops(*(sum(column) for column in zip(*flops.values(), strict=True))) if flops else Flops()
+    total = Component("all", parameters.total(), trainable.total(), every, activations.total(), peak.total)
+    phases: dict[str, int] = {}
+    for phase in PHASES:
+        highest = [moment.total for moment in found.moments.values() if moment.phase == phase]
+        if highest:
+            phases[phase] = max(highest)
     buffers = sum(b.numel() for b in model.buffers())
-    return Sizing(
-        mode, batch, tuple(parts), total, tied, buffers, peak, dict(by_category.most_common()), phases, dict(uncounted)
-    )
-
-
-def _flops(record: Record, name: Callable[[str], str]) -> dict[str, Flops]:
-    found: dict[str, Flops] = {}
-    for op in record.ops:
-        model, hardware, vector = op.work[:3]
-        if model or hardware or vector:
-            part = name(op.module)
-            forward, backward = (0 if op.again or op.phase != phase else model for phase in (FORWARD, BACKWARD))
-            added = (forward, backward, hardware, hardware if op.again else 0, vector)
-            found[part] = Flops(*(a + b for a, b in zip(found.get(part, Flops()), added, strict=True)))
-    return found
+    kinds = dict(by_category.most_common())
+    return Sizing(mode, batch, tuple(parts), total, tied, buffers, peak.total, kinds, phases, found.uncounted)

@@ -19,7 +19,8 @@ from patchword.report.sizing_data import at_peak, kinds, peak_at, timeline
 from patchword.report.sizing_memory import fitting
 from patchword.sizing.devices import device
 from patchword.sizing.record import BACKWARD, FORWARD, Block, Op, Record, Work
-from patchword.sizing.size import Flops, component_of, summarise
+from patchword.sizing.size import component_of, summarise
+from patchword.sizing.tally import Flops
 
 HOSTILE = "</title></svg><script>alert('x')</script><img src='https://evil.example/x' onerror=alert(1)> \" & \x00"
 SMALL: dict[str, Any] = {
