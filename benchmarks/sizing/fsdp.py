@@ -115,7 +115,7 @@ def building(run: RunConfig) -> Iterator[Callable[[], nn.Module]]:
 
 
 def loss_of(run: RunConfig, model: nn.Module, batch: int) -> Tensor:
-    return CaptioningTask.rehearse(run, model, batch)
+    return CaptioningTask.rehearse(run, model, CaptioningTask.full_batch(run, batch))
 
 
 def measure(cell: Cell) -> tuple[list[int], list[int]]:

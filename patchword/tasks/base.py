@@ -106,11 +106,13 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def rehearse(cls, run: RunConfig, model: nn.Module, size: int) -> Tensor:
-        """The loss of `size` made-up samples with every place filled, a scalar: what sizing takes the cost of.
+    def full_batch(cls, run: RunConfig, size: int) -> Batch:
+        """`size` made-up samples with every place filled: what sizing takes the cost of, without a look at the data."""
 
-        Nothing of the data is looked at, and no tensor's values are.
-        """
+    @classmethod
+    @abstractmethod
+    def rehearse(cls, run: RunConfig, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of such a batch, a scalar; no tensor's values are looked at."""
 
     @abstractmethod
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:

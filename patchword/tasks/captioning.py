@@ -176,17 +176,24 @@ class CaptioningTask(Task):
         return LossOutput(_summed_loss(self.config, model, tokens, target[keep]), keep.sum())
 
     @classmethod
-    def rehearse(cls, run: RunConfig, model: nn.Module, size: int) -> Tensor:
-        """The loss of `size` pictures of the configured size, each with as many captions, all as long as can be."""
+    def full_batch(cls, run: RunConfig, size: int) -> Batch:
+        """`size` pictures of the configured size, each with as many captions, all as long as can be."""
         config = cast(CaptioningTaskConfig, run.task)
-        text = cast(TextTowerConfig, run.model.towers[config.text])
+        length = cast(TextTowerConfig, run.model.towers[config.text]).max_len
         captions = size * run.data.batch.captions
         pixels = torch.zeros(size, 3, run.data.image.height, run.data.image.width, dtype=torch.uint8)
-        ids = torch.zeros(captions, text.max_len, dtype=torch.long)
-        valid = torch.ones_like(ids, dtype=torch.bool)
-        inputs = {config.image: ImageInput(pixels), config.text: TextInput(ids, valid)}
-        tokens = model(inputs, heads=()).trunk.x.flatten(0, 1)
-        return _summed_loss(config, model, tokens, ids.flatten()) / ids.numel()
+        ids = torch.zeros(captions, length + 1, dtype=torch.long)
+        predicted = torch.ones(captions, length, dtype=torch.bool)
+        inputs = {config.image: ImageInput(pixels), config.text: TextInput(ids[:, :-1], predicted)}
+        return Batch(inputs, {config.text: ids[:, 1:], "predicted": predicted}, ())
+
+    @classmethod
+    def rehearse(cls, run: RunConfig, model: nn.Module, batch: Batch) -> Tensor:
+        """As `loss`, all tokens at once: none of a full batch is padding."""
+        config = cast(CaptioningTaskConfig, run.task)
+        target = batch.targets[config.text].flatten()
+        tokens = model(batch.inputs, heads=()).trunk.x.flatten(0, 1)
+        return _summed_loss(config, model, tokens, target) / target.numel()
 
     # -------------------------------------------------------------- evaluation and prediction
 

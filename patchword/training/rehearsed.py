@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -31,17 +32,24 @@ class RehearsedStep:
 
     def __init__(self, run: RunConfig, model: nn.Module, size: int) -> None:
         config = run.train.replace(precision="bf16") if run.train.precision == "fp16" else run.train
-        self.learner = Learner(cast(Task, _MadeUp(run, size)), model, config, "cpu")
-        self.batches = [Batch({}, {}, ())] * config.accumulate
-        self.optimizer = self.learner.optimizer
+        self.learner = Learner(cast(Task, _MadeUp(run)), model, config, "cpu")
+        self.make = partial(type(run.task).implementation.full_batch, run, size)
+        self.batches: list[Batch] = []
+        self.optimizer: torch.optim.Optimizer = self.learner.optimizer
 
     def gradient(self) -> None:
-        """The first half of the learner's step."""
+        """The first half of the learner's step; batches are made the first time, before the eyes of who watches."""
+        self.batches = self.batches or [self.make() for _ in range(self.learner.config.accumulate)]
         self.found = self.learner.gradient(self.batches)
 
     def update(self) -> None:
         """The second half."""
         self.learner.update(self.found, 1, self.learner.config.optimizer.lr)
+
+    def inputs(self) -> list[Tensor]:
+        """All tensors of all batches: they are there until the step is done."""
+        parts = [t for batch in self.batches for part in batch.inputs.values() for t in part if t is not None]
+        return [*parts, *(t for batch in self.batches for t in batch.targets.values())]
 
     def kept(self) -> dict[str, Tensor]:
         """The running mean."""
@@ -49,21 +57,23 @@ class RehearsedStep:
 
 
 class _MadeUp:
-    """A task whose every batch has `size` samples with all places filled."""
+    """A task whose batches have all places filled."""
 
-    def __init__(self, run: RunConfig, size: int) -> None:
-        self.run, self.size, self.kind = run, size, type(run.task).implementation
+    def __init__(self, run: RunConfig) -> None:
+        self.run, self.kind = run, type(run.task).implementation
 
-    def loss(self, model: nn.Module, _: Batch) -> LossOutput:
+    def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
         """As one item: it is a mean already."""
-        mean = self.kind.rehearse(self.run, model, self.size)
+        mean = self.kind.rehearse(self.run, model, batch)
         return LossOutput(mean, torch.ones((), dtype=torch.long))
 
 
 def rehearsal_of(run: RunConfig, batch: int, signatures: bool = False) -> Rehearsal:
     """The run's model without contents, ready to be looked at."""
     kind: type[Task] = type(run.task).implementation
-    rehearsal = Rehearsal(planned_model(run).build, lambda model: kind.rehearse(run, model, batch), signatures)
+    rehearsal = Rehearsal(
+        planned_model(run).build, lambda model: kind.rehearse(run, model, kind.full_batch(run, batch)), signatures
+    )
     freeze(rehearsal.model, run.train.optimizer.freeze)
     return rehearsal
 

@@ -152,8 +152,14 @@ class ToyTask(Task):
         return LossOutput(F.cross_entropy(scores.float(), target, reduction="sum"), text.valid.sum())
 
     @classmethod
-    def rehearse(cls, run: RunConfig, model: nn.Module, size: int) -> Tensor:
-        return model(torch.zeros(size, 3, dtype=torch.long)).float().sum()
+    def full_batch(cls, run: RunConfig, size: int) -> Batch:
+        return Batch({"text": TextInput(torch.zeros(size, 3, dtype=torch.long), None)}, {}, ())
+
+    @classmethod
+    def rehearse(cls, run: RunConfig, model: nn.Module, batch: Batch) -> Tensor:
+        text = batch.inputs["text"]
+        assert isinstance(text, TextInput)
+        return model(text.ids).float().sum()
 
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         assert not model.training
