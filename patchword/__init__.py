@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
-    from patchword.costs import largest_batch, size, size_report
+    from patchword.costs import largest_batch, published, size, size_report
 
 _HOMES = {
     "create_model": "patchword.api",
@@ -22,6 +22,7 @@ _HOMES = {
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
     "presets": "patchword.api",
+    "published": "patchword.costs",
     "size": "patchword.costs",
     "size_report": "patchword.costs",
     "train": "patchword.api",
@@ -41,6 +42,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "load",
     "load_config",
     "presets",
+    "published",
     "size",
     "size_report",
     "train",

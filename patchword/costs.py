@@ -9,13 +9,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from patchword.config import RunConfig, UserError, to_yaml, unknown
+from patchword.config import RunConfig, UserError, override, to_yaml, unknown
 from patchword.models.presets import load_config
+from patchword.models.presets.reference import MODELS
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.devices import device as find_device
 from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.fold import tally_of
 from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of_module
+from patchword.sizing.published import compare
+from patchword.sizing.published.comparison import Comparison
 from patchword.sizing.record import Record
 from patchword.sizing.size import Sizing, component_of, sizing_of, summarise
 from patchword.training.rehearsed import rehearsal_of, training_of
@@ -115,6 +118,29 @@ def size_report(
         Path(out), SizingReport(run.name, found, record, {**measured, samples: found.by_phase}, roof, to_yaml(run))
     )
     return found
+
+
+def published(name: str, batch: int | None = None, **overrides: Any) -> Comparison:
+    """What was published about the size of a model, beside what is true of it.
+
+    Args:
+        name: one of `patchword.models.presets.reference.MODELS`.
+        batch: samples, at least one; None: as many as the publication has.
+        overrides: dotted settings of the model, as on the command line: `**{"model.text.depth": 6}`.
+
+    Raises:
+        UserError: there is no such model, or nothing was published about what the overrides make of it.
+    """
+    if name not in MODELS:
+        raise UserError(unknown("published model", name, MODELS))
+    if batch is not None and batch < 1:
+        raise UserError("published figures are of at least one sample: give a batch of 1 or more")
+    wrong = [path for path in overrides if not path.startswith("model.")]
+    if wrong:
+        raise UserError(f"{name} is a model without a run around it: {', '.join(wrong)} should begin with model.")
+    changes = {path.removeprefix("model."): value for path, value in overrides.items()}
+    model = MODELS[name]()
+    return compare(name, override(model, changes, name) if changes else model, batch)
 
 
 def largest_batch(

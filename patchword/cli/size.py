@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from patchword.cli.options import Json, Overrides, Spec, print_json, table
+from patchword.cli.published import show
 
 if TYPE_CHECKING:
     from patchword.sizing.size import Sizing
@@ -28,6 +29,10 @@ def command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with drawings of all of it.")
     ] = None,
+    formula: Annotated[
+        str | None,
+        typer.Option("--formula", help="published: compare a published model's printed figures with the truth."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Parameters, FLOPs and memory of one step, by component.
@@ -40,6 +45,11 @@ def command(
     from patchword.sizing.fit import parse_bytes
 
     settings = parse_overrides(overrides or [])
+    if formula is not None:
+        if fit is not None or html is not None or mode != "train":
+            raise UserError("--formula compares figures as published: it goes with --batch and --json alone")
+        show(spec, formula, settings, batch, as_json)
+        return
     if fit is not None:
         if batch is not None:
             raise UserError("--batch and --fit both choose the batch: drop one of them")
