@@ -21,8 +21,10 @@ from patchword.sizing.signature import NAMED, TENSOR
 
 _NEAR, _FAR = 16 * 2**20, 128 * 2**20
 """Bytes that a ring is to hold."""
-_LONGEST = {_NEAR: 16, _FAR: 64}
-"""Most sets of inputs in a ring: small ones are not worth more."""
+_LONGEST = {_NEAR: 16, _FAR: 256}
+"""Most sets of inputs in a ring."""
+_AT_ONCE = 64
+"""Most calls in one sample."""
 _FEWEST, _MOST = 7, 60
 """Samples of one operation."""
 _BUDGET = 0.02
@@ -36,12 +38,17 @@ Clock = Callable[[], float]
 
 
 class Timing(NamedTuple):
-    """Seconds of one call."""
+    """Seconds of one call: first and third quartile, with inputs near and far."""
 
-    low: float
-    """First quartile, inputs near."""
-    high: float
-    """Third quartile, inputs far."""
+    near_low: float
+    near_high: float
+    far_low: float
+    far_high: float
+
+    def between(self, least: float, most: float) -> tuple[float, float]:
+        """An interval from `least` to `most` of the way from near to far."""
+        low = self.near_low + least * (self.far_low - self.near_low)
+        return low, max(self.near_high + most * (self.far_high - self.near_high), low)
 
 
 class RemakeError(Exception):
@@ -152,17 +159,24 @@ def time_operation(signature: str, clock: Clock = perf_counter) -> Timing:
         once, size = clock() - start, max(_bytes((first, out)), 1)
         del first, out
         near, far = (min(-(-bytes_ // size), _LONGEST[bytes_]) for bytes_ in (_NEAR, _FAR))
-        samples = _samples(made, near, once, clock)
-        away = samples if near * size <= _NEAR // 4 or near == far else _samples(made, far, once, clock)
-    return Timing(samples[len(samples) // 4], max(away[(3 * len(away)) // 4], samples[(3 * len(samples)) // 4]))
+        samples = _quartiles(_samples(made, near, once, clock))
+        if near == far:
+            return Timing(*samples, *samples)
+        away = _quartiles(_samples(made, far, once, clock))
+    return Timing(*samples, *(max(pair) for pair in zip(samples, away, strict=True)))
+
+
+def _quartiles(samples: list[float]) -> tuple[float, float]:
+    """First and third, of what is in order."""
+    return samples[len(samples) // 4], samples[(3 * len(samples)) // 4]
 
 
 def _samples(made: Remade, length: int, once: float, clock: Clock) -> list[float]:
     """Seconds of a call, in order, over a ring of so many inputs; `once`: about how long it takes."""
     ring, func = [made.inputs() for _ in range(length)], made.func
     kept: list[Any] = [None] * length
-    at_once = 1 if once > _LONG else length
-    for place, (args, kwargs) in enumerate(ring[: -(-_FEWEST // at_once) if at_once > 1 else 2]):
+    at_once = 1 if once > _LONG else min(length, _AT_ONCE)
+    for place, (args, kwargs) in enumerate(ring[:2]):
         kept[place] = func(*args, **kwargs)
     found: list[float] = []
     spent, place = 0.0, 0

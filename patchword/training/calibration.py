@@ -1,0 +1,119 @@
+"""A run's step predicted from this machine's table of timings, which is filled first where it lacks something."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from patchword.config import RunConfig
+from patchword.models.presets import load_config
+from patchword.sizing.calibrate import (
+    Counts,
+    Progress,
+    counts_of,
+    measure_overheads,
+    missing,
+    overhead_names,
+    predicted,
+    time_missing,
+)
+from patchword.sizing.devices import this_machine
+from patchword.sizing.record import Record
+from patchword.sizing.roofline import StepTime, roofline
+from patchword.sizing.timings import Timings
+from patchword.training.real_step import RealStep
+from patchword.training.rehearsed import rehearsal_of, training_of
+
+_SMALL = {"model.image.dim": 32, "model.text.dim": 32, "model.trunk.dim": 32, "model.text.vocab_size": 64}
+REFERENCES = ("captioner-tiny", "captioner-prefix-small", "layout-merged-attention")
+"""Presets that are run with narrow layers and one sample: nearly all of their time is what the program adds."""
+_STEPS = 15
+
+
+class Calibration(NamedTuple):
+    """What calibrating a configuration found."""
+
+    time: StepTime
+    timed: int
+    """Operations that were timed for it."""
+    reused: int
+    """Distinct operations that the table knew before."""
+    refused: dict[str, str]
+    """Operations that cannot be remade, and why."""
+    path: str
+    """The table."""
+
+
+def threads_of(run: RunConfig) -> int:
+    """CPU threads that a run computes with."""
+    return run.train.threads or torch.get_num_threads()
+
+
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """torch computes with so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def signed_record(run: RunConfig, mode: str, batch: int) -> Record:
+    """The record of a step whose operations say what makes them distinct."""
+    rehearsal = rehearsal_of(run, batch, signatures=True)
+    return rehearsal.inference() if mode == "inference" else training_of(rehearsal, run, batch)
+
+
+def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None = None) -> Calibration:
+    """Time what the table lacks of a run's step, and predict it. What was timed is kept if this is stopped."""
+    threads = threads_of(run)
+    record = signed_record(run, mode, batch)
+    counts = counts_of(record.ops)
+    with computing_with(threads):
+        table = Timings.load(threads)
+        lacking = len(missing(counts, table))
+        if any(name not in table.overheads for name in overhead_names(mode).values()):
+            time_missing(counts + _reference_counts(mode), table, progress)
+            _measure_references(mode, table)
+        else:
+            time_missing(counts, table, progress)
+        found = predicted(record.ops, table, mode, run.train.precision, threads)
+    assert found is not None
+    distinct = {signature for _, signature in counts}
+    refused = {signature: table.refused[signature] for signature in distinct if signature in table.refused}
+    return Calibration(found, lacking, len(distinct) - lacking, refused, str(table.path))
+
+
+def known_time(run: RunConfig, mode: str, batch: int) -> StepTime:
+    """The interval of a step: from the table if it covers the run, else from what a processor of this kind can do."""
+    threads = threads_of(run)
+    record = signed_record(run, mode, batch)
+    found = predicted(record.ops, Timings.load(threads), mode, run.train.precision, threads)
+    return found or roofline(record.ops, this_machine(), run.train.precision, threads)
+
+
+def _references() -> list[RunConfig]:
+    return [load_config(name, _SMALL) for name in REFERENCES]
+
+
+def _reference_counts(mode: str) -> Counts:
+    counts: Counts = Counts()
+    for run in _references():
+        counts += counts_of(signed_record(run, mode, 1).ops)
+    return counts
+
+
+def _measure_references(mode: str, table: Timings) -> None:
+    measured = []
+    for run in _references():
+        with RealStep(run, mode, 1) as step:
+            steps = step.seconds(_STEPS)
+        seconds = {phase: median(found[phase] for found in steps) for phase in steps[0]}
+        measured.append((counts_of(signed_record(run, mode, 1).ops), seconds))
+    measure_overheads(table, measured, overhead_names(mode))
