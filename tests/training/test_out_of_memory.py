@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from patchword.config import RunConfig, RunError
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.sizing.fit import parse_bytes
-from patchword.tasks.captioning import CaptioningTask
 from patchword.training import out_of_memory
 from patchword.training.learner import Learner
 from patchword.training.out_of_memory import account, ran_out
+from patchword.training.rehearsed import RehearsedStep
 from tests.training.toys import ToyTask, final_bytes, toy_run, toy_train
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -89,21 +88,20 @@ SMALL = {
 }
 
 
-def learner_of(run: RunConfig) -> Learner:
-    model: nn.Module = planned_model(run).build().train()
-    return Learner(CaptioningTask.__new__(CaptioningTask), model, run.train, "cpu")
-
-
-def real_step(run: RunConfig, learner: Learner, batch: int) -> None:
-    CaptioningTask.rehearse(run, learner.model, batch).backward()
-    learner.optimizer.step()
+def learner_of(run: RunConfig, steps: int = 0) -> Learner:
+    """After real steps on two samples, the last one broken half way."""
+    step = RehearsedStep(run, planned_model(run).build().train(), 2)
+    for _ in range(steps):
+        step.gradient()
+        step.update()
+    step.gradient()
+    return step.learner
 
 
 def test_parts_and_a_batch_that_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The named batch fits into what there is, by the same prediction, and the next one does not."""
     run = load_config("captioner-tiny", SMALL)
-    learner = learner_of(run)
-    real_step(run, learner, 2)
+    learner = learner_of(run, steps=1)
     room = 12 * 2**20
     monkeypatch.setattr(out_of_memory, "free_bytes", lambda device: room)
     text = account(run, learner, tmp_path / "config.yaml")
