@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from patchword.sizing.published import compare
 from patchword.sizing.published.comparison import Comparison
 from patchword.sizing.record import Record
 from patchword.sizing.size import Sizing, component_of, sizing_of, summarise
-from patchword.training.rehearsed import rehearsal_of, training_of
+from patchword.training.rehearsed import MODES, rehearsal_of
 
 
 def size(
@@ -39,7 +40,8 @@ def size(
 
     Args:
         spec: a preset's name, a .yaml or .json file, a mapping, a configuration, or any torch module.
-        mode: `train`, a whole step; `inference`, a forward pass without gradients.
+        mode: `train`, a whole step; `inference`, a forward pass without gradients; `generate`, decoding to the
+            greatest length with its caches (of a configuration).
         batch: samples; None: as many as `data.batch.size`.
         inputs: what a module is called with, by place or by name; of floating tensors only the shapes count.
         optimizer: makes a module's optimizer; a configuration has its own.
@@ -52,13 +54,15 @@ def size(
     if isinstance(spec, nn.Module):
         if inputs is None or batch is not None or overrides:
             raise UserError("a module is sized on `inputs`, and takes neither `batch` nor settings")
+        if _known_mode(mode) == "generate":
+            raise UserError("a module is sized in training or inference: how it generates is not known")
         return _size_module(spec, _known_mode(mode), inputs, optimizer)
     if inputs is not None or optimizer is not adamw:
         raise UserError("`inputs` and `optimizer` are for modules: a configuration says both")
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    rehearsal = rehearsal_of(run, samples)
-    trace = rehearsal.inference if _known_mode(mode) == "inference" else lambda: training_of(rehearsal, run, samples)
+    rehearse, rehearsal = MODES[_known_mode(mode)], rehearsal_of(run, samples)
+    trace = partial(rehearse, rehearsal, run, samples)
     return sizing_of(rehearsal.model, tally_of(rehearsal.model, trace, component_of), mode, samples)
 
 
@@ -73,16 +77,15 @@ def _size_module(
 
 
 def _known_mode(mode: str) -> str:
-    if mode not in ("train", "inference"):
-        raise UserError(unknown("mode", mode, ("train", "inference")))
+    if mode not in MODES:
+        raise UserError(unknown("mode", mode, MODES))
     return mode
 
 
 def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]:
     """The model of a run and the record of one step of it, each operation as it would run: what timelines need."""
     rehearsal = rehearsal_of(run, batch)
-    record = rehearsal.inference() if mode == "inference" else training_of(rehearsal, run, batch)
-    return rehearsal.model, record
+    return rehearsal.model, MODES[_known_mode(mode)](rehearsal, run, batch)
 
 
 def size_report(

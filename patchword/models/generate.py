@@ -25,6 +25,7 @@ from patchword.config import (
 )
 from patchword.models.model import Model
 from patchword.nn.twin import twin
+from patchword.sequence import has_no_values
 
 
 class Vocabulary(NamedTuple):
@@ -42,6 +43,15 @@ class Generated(NamedTuple):
     """Token ids of each row, without `<bos>` and `<eos>`."""
     log_probs: list[float]
     """Log-probability of each row in nats, its `<eos>` included where it was said."""
+
+
+class Searched(NamedTuple):
+    """What a search found."""
+
+    ids: Tensor
+    """int [B, n], n at most `max_len`; of each row, what comes after `<eos>` was not said."""
+    log_probs: Tensor
+    """[B], in nats."""
 
 
 @torch.inference_mode()
@@ -68,8 +78,15 @@ def generate(
         device = next(model.parameters()).device
         prompt = torch.full((batch, 1), vocabulary.bos_id, dtype=torch.long, device=device)
     _check_length(model, prompt.shape[1], config.max_len)
-    decoding = _Decoding(twin(model), inputs, config, vocabulary, head, prompt)
-    return config.build().search(decoding)
+    found = searched(twin(model), inputs, config, vocabulary, head, prompt)
+    return Generated([_until(row, vocabulary.eos_id) for row in found.ids.tolist()], found.log_probs.tolist())
+
+
+def searched(
+    model: Model, inputs: Mapping[str, Any], config: DecodeConfig, vocabulary: Vocabulary, head: str, prompt: Tensor
+) -> Searched:
+    """As `generate`, in tensors and with the model as it is; a model without values goes on to the end."""
+    return config.build().search(_Decoding(model, inputs, config, vocabulary, head, prompt))
 
 
 def prepared(model: Model) -> Model:
@@ -141,14 +158,14 @@ class Search(ABC):
     """How the next tokens are chosen."""
 
     @abstractmethod
-    def search(self, decoding: _Decoding) -> Generated:
+    def search(self, decoding: _Decoding) -> Searched:
         """Run a decoding to its end."""
 
 
 class _OneByOne(Search):
     """One token a row and step."""
 
-    def search(self, decoding: _Decoding) -> Generated:
+    def search(self, decoding: _Decoding) -> Searched:
         """Run a decoding to its end."""
         eos = decoding.vocabulary.eos_id
         scores = decoding.first()
@@ -160,12 +177,11 @@ class _OneByOne(Search):
             gained.append(scores.gather(1, ids[:, None])[:, 0] - scores.logsumexp(-1))
             counts.append(going)  # a row that has ended goes on unheard until all have
             going = going & (ids != eos)
-            if len(said) == decoding.max_len or not going.any():
+            if len(said) == decoding.max_len or not (has_no_values(going) or going.any()):
                 break
             scores = decoding.next(ids)
         total = torch.where(torch.stack(counts), torch.stack(gained), 0.0).sum(0)
-        rows = torch.stack(said, 1).tolist()
-        return Generated([_until(row, eos) for row in rows], total.tolist())
+        return Searched(torch.stack(said, 1), total)
 
     @abstractmethod
     def choose(self, scores: Tensor) -> Tensor:
@@ -237,11 +253,16 @@ class _Finished:
         self.ids = torch.zeros(batch, beams, max_len, dtype=torch.long, device=device)
         self.count = torch.zeros(batch, dtype=torch.long, device=device)
 
+    def are_full(self) -> bool:
+        """Whether no sample needs any more."""
+        full = (self.count >= self.rank.shape[1]).all()
+        return not has_no_values(full) and bool(full)
+
     def add(self, rank: Tensor, total: Tensor, ids: Tensor) -> None:
         """Take in candidates [B, n] with texts [B, n, max_len]; a rank of -inf is none. Full samples stay."""
         beams = self.rank.shape[1]
         rank = rank.masked_fill((self.count >= beams)[:, None], float("-inf"))
-        self.count += rank.isfinite().sum(-1)
+        self.count = self.count + rank.isfinite().sum(-1)
         self.rank, best = torch.cat([self.rank, rank], 1).topk(beams, 1)
         self.total = torch.cat([self.total, total], 1).gather(1, best)
         self.ids = torch.cat([self.ids, ids], 1).gather(1, best[..., None].expand(-1, -1, ids.shape[2]))
@@ -257,7 +278,7 @@ class BeamSearch(Search):
     def __init__(self, config: BeamDecodeConfig) -> None:
         self.config = config
 
-    def search(self, decoding: _Decoding) -> Generated:
+    def search(self, decoding: _Decoding) -> Searched:
         """Run a decoding to its end."""
         batch, beams, device = decoding.batch, self.config.num_beams, decoding.device
         eos, max_len = decoding.vocabulary.eos_id, decoding.max_len
@@ -277,15 +298,14 @@ class BeamSearch(Search):
             leading = torch.arange(wanted, device=device) < beams
             rank = (best / length**self.config.length_penalty).masked_fill(~(ends & leading), float("-inf"))
             finished.add(rank, best, texts)
-            if length == max_len or bool((finished.count >= beams).all()):
+            if length == max_len or finished.are_full():
                 break
             total, keep = best.masked_fill(ends, float("-inf")).topk(min(beams, wanted), 1)
             ids = texts.gather(1, keep[..., None].expand(-1, -1, max_len))
             rows = torch.arange(batch, device=device)[:, None] * (len(scores) // batch) + beam.gather(1, keep)
             decoding.select(rows.flatten())
             scores = decoding.next(token.gather(1, keep).flatten())
-        first = finished.ids[:, 0].tolist()
-        return Generated([_until(row, eos) for row in first], finished.total[:, 0].tolist())
+        return Searched(finished.ids[:, 0], finished.total[:, 0])
 
 
 def _until(row: Sequence[int], eos: int) -> list[int]:

@@ -25,6 +25,7 @@ from patchword.sizing.trace import Tracer
 _KINDS: tuple[list[type], ...] = (_foreach_utils._foreach_supported_types, _optimizer_kinds)  # pyright: ignore
 
 Loss = Callable[[nn.Module], Tensor]
+Look = Callable[[nn.Module], object]
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 
 
@@ -63,7 +64,7 @@ class Rehearsal:
         build: Callable[[], nn.Module],
         loss: Loss,
         signatures: bool = False,
-        look: Callable[[nn.Module], object] | None = None,
+        look: Look | None = None,
     ) -> None:
         self.mode, self.loss, self.signatures, self.look = FakeTensorMode(), loss, signatures, look or loss
         with torch.device("meta"):
@@ -118,13 +119,13 @@ class Rehearsal:
             tracer.close()
         return tracer.record
 
-    def inference(self) -> Record:
-        """One forward pass without gradients."""
+    def inference(self, look: Look | None = None) -> Record:
+        """A forward pass without gradients, or what else is done with a model in eval mode."""
         with self._without_looking(), torch.no_grad():
             self.model.eval()
             tracer = self._tracer()
             with tracer:
-                out = self.look(self.model)
+                out = (look or self.look)(self.model)
             del out  # it is there to the end
             tracer.close()
         return tracer.record

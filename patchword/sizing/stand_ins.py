@@ -14,8 +14,12 @@ Mend = Callable[[Any, Any], Any]
 """Arguments and result of an operation to what its kernel gives."""
 
 
-def mended(func: Any, args: Any, out: Any) -> Any:
-    """The result with the types that the kernel gives."""
+def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What stands for an operation's kernel, with the types that the kernel gives; where nothing does, its input."""
+    return args[0] if func in _MISSING else _mended(func, args, func(*args, **kwargs))
+
+
+def _mended(func: Any, args: Any, out: Any) -> Any:
     mend = _MENDS.get(func.overloadpacket)
     return out if mend is None else mend(args, out)
 
@@ -32,6 +36,9 @@ def _as_the_gradient(args: Any, out: Any) -> Any:
     """The gradient of a group norm's input is of the input's type."""
     return (None if out[0] is None else out[0].to(args[1].dtype), *out[1:])
 
+
+_MISSING = frozenset({aten.exponential_.default})
+"""Operations in place that nothing stands for (with a generator)."""
 
 _MENDS: dict[Any, Mend] = {
     aten.native_layer_norm: _statistics,

@@ -114,6 +114,15 @@ class Task(ABC):
     def rehearse(cls, run: RunConfig, model: nn.Module, batch: Batch) -> Tensor:
         """The mean loss of such a batch, a scalar; no tensor's values are looked at."""
 
+    @classmethod
+    @abstractmethod
+    def rehearse_generation(cls, run: RunConfig, model: nn.Module, batch: Batch) -> object:
+        """Say what there is to say of every sample of such a batch, as long as can be.
+
+        Raises:
+            UserError: this task says nothing token by token.
+        """
+
     @abstractmethod
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         """Metrics over the first `limit` records of a split (None: all); `model` is in eval mode."""

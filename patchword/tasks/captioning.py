@@ -24,7 +24,7 @@ from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.strings import Strings
 from patchword.data.text import Tokenizer
-from patchword.models.generate import Vocabulary, generate, prepared
+from patchword.models.generate import Vocabulary, generate, prepared, searched
 from patchword.models.model import Model
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
@@ -194,6 +194,17 @@ class CaptioningTask(Task):
         target = batch.targets[config.text].flatten()
         tokens = model(batch.inputs, heads=()).trunk.x.flatten(0, 1)
         return _summed_loss(config, model, tokens, target) / target.numel()
+
+    @classmethod
+    def rehearse_generation(cls, run: RunConfig, model: nn.Module, batch: Batch) -> object:
+        """A caption of each picture, from `<bos>` to the greatest length."""
+        config = cast(CaptioningTaskConfig, run.task)
+        longest = cast(TextTowerConfig, run.model.towers[config.text]).max_len
+        decode = config.decode.replace(max_len=min(config.decode.max_len, longest))
+        inputs = {config.image: batch.inputs[config.image]}
+        prompt = torch.ones(len(batch.inputs[config.image][0]), 1, dtype=torch.long)
+        any_ids = Vocabulary(bos_id=1, eos_id=2, pad_id=0)
+        return searched(cast(Model, model), inputs, decode, any_ids, config.text, prompt)
 
     # -------------------------------------------------------------- evaluation and prediction
 

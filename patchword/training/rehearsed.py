@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
@@ -86,3 +87,25 @@ def training_of(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:
     """
     with applied_to_blocks(rehearsal.model, run.train.replace(compile=False)):
         return rehearsal.step(lambda model: RehearsedStep(run, model, batch))
+
+
+def _train(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:
+    return training_of(rehearsal, run, batch)
+
+
+def _look(rehearsal: Rehearsal, _run: RunConfig, _batch: int) -> Record:
+    return rehearsal.inference()
+
+
+def _generate(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:
+    kind: type[Task] = type(run.task).implementation
+    return rehearsal.inference(lambda model: kind.rehearse_generation(run, model, kind.full_batch(run, batch)))
+
+
+MODES: dict[str, Callable[[Rehearsal, RunConfig, int], Record]] = {
+    "train": _train,
+    "inference": _look,
+    "generate": _generate,
+}
+"""What can be rehearsed of a run: a step of training, a forward pass without gradients, and decoding to the greatest
+length with its caches."""
