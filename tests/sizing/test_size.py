@@ -92,7 +92,7 @@ def real_peak(run: RunConfig, batch: int) -> int:
         step.gradient()
         step.update()
         tracer = Tracer(model)
-        kept = [*model.parameters(), *model.buffers(), *step.kept().values()]
+        kept = [*model.parameters(), *model.buffers(), *step.kept().values(), *step.inputs()]
         for tensor in kept + [t for state in step.optimizer.state.values() for t in state.values()]:
             tracer.meet(tensor, "there")
         with tracer:
