@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 from patchword.sizing.devices import this_machine
-from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES, Op
+from patchword.sizing.kinds import Kind
+from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
 from patchword.sizing.roofline import CALIBRATED, StepTime, rated, seconds_of
 from patchword.sizing.signature import single
 from patchword.sizing.timings import Timings
@@ -20,8 +21,11 @@ from patchword.sizing.unique import RemakeError, Timing, time_operation
 MARGIN = 0.06
 """Share by which an interval is widened at both ends: a machine is not equally fast at all hours."""
 _DISTANCE = {FORWARD: (0.0, 1.0), BACKWARD: (0.0, 1.0), OPTIMIZER: (0.5, 1.0), "inference": (0.0, 0.5)}
-"""How far away what an operation reads may be, from near (0) to far (1), by the name of a phase's overhead. An optimizer
-reads what was last touched a step ago; without gradients nothing is kept, and results go where others just were."""
+"""How far away what an operation reads may be, from near (0) to far (1), by the name of a phase's overhead.
+
+An optimizer reads what was last touched a step ago; without gradients nothing is kept, and results go to where others
+just were.
+"""
 _SAVE_EVERY = 2.0
 """Seconds; what was timed since is lost if the process is killed."""
 
@@ -31,14 +35,13 @@ Progress = Callable[[int, int], None]
 """Told of (operations timed, operations to time)."""
 
 
-def counts_of(ops: Iterable[Op]) -> Counts:
+def counts_of(kinds: Mapping[Kind, int]) -> Counts:
     """How often each distinct operation of a record runs; the record has signatures."""
-    found = Counter((op.phase, op.signature) for op in ops if op.signature)
     counts: Counts = Counter()
-    for (phase, signature), count in found.items():
-        for part in single(signature):
-            counts[phase, part] += count
-    return counts
+    for kind, count in kinds.items():
+        for part in single(kind.signature) if kind.signature else ():
+            counts[kind.phase, part] += count
+    return Counter({key: count for key, count in counts.items() if count})
 
 
 def missing(counts: Counts, table: Timings) -> list[str]:
@@ -96,17 +99,16 @@ def measure_overheads(
 
 def overhead_names(mode: str) -> dict[str, str]:
     """Phases of a mode, and how their overheads are called in the table."""
-    return {"forward": "inference"} if mode == "inference" else {phase: phase for phase in PHASES}
+    return {phase: phase for phase in PHASES} if mode == "train" else {FORWARD: "inference"}
 
 
-def predicted(ops: Iterable[Op], table: Timings, mode: str, precision: str, threads: int) -> StepTime | None:
+def predicted(kinds: Mapping[Kind, int], table: Timings, mode: str, precision: str, threads: int) -> StepTime | None:
     """The interval of a step as this machine's table has it; None: it does not cover all operations."""
-    ops = list(ops)
-    counts = counts_of(ops)
+    counts = counts_of(kinds)
     names = overhead_names(mode)
     if missing(counts, table) or any(name not in table.overheads for name in names.values()):
         return None
-    bounds = _bounds(ops, table, precision, threads)
+    bounds = _bounds(kinds, table, precision, threads)
     phases: dict[str, tuple[float, float]] = {}
     for phase, name in names.items():
         units = sum(count for (at, _), count in counts.items() if at == phase)
@@ -115,7 +117,9 @@ def predicted(ops: Iterable[Op], table: Timings, mode: str, precision: str, thre
             low, high = low + units * table.overheads[name][0], high + units * table.overheads[name][1]
             phases[phase] = (max(low, 0.0) * (1 - MARGIN), (high + bounds.get(phase, 0.0)) * (1 + MARGIN))
     low, high = (sum(column) for column in zip(*phases.values(), strict=True)) if phases else (0.0, 0.0)
-    bounded = Counter(op.name for op in ops if op.signature in table.refused)
+    bounded = Counter[str]()
+    for kind, count in _refused(kinds, table).items():
+        bounded[kind.name] += count
     return StepTime(low, high, CALIBRATED, phases, dict(bounded))
 
 
@@ -126,10 +130,17 @@ def _operations(counts: Counts, table: Timings, phase: str, distance: tuple[floa
     return sum(n * low for n, (low, _) in each), sum(n * high for n, (_, high) in each)
 
 
-def _bounds(ops: Iterable[Op], table: Timings, precision: str, threads: int) -> dict[str, float]:
+def _bounds(kinds: Mapping[Kind, int], table: Timings, precision: str, threads: int) -> dict[str, float]:
     """Most seconds, by phase, of operations that could not be timed."""
-    device, found = rated(this_machine(), threads), Counter[str]()
-    for op in ops:
-        if any(part in table.refused for part in single(op.signature)):
-            found[op.phase] += seconds_of(op, device, precision).high  # pyright: ignore[reportArgumentType]
-    return dict(found)
+    found: dict[str, float] = {}
+    for kind, count in _refused(kinds, table).items():
+        most = count * seconds_of(kind, rated(this_machine(), threads), precision).high
+        found[kind.phase] = found.get(kind.phase, 0.0) + most
+    return found
+
+
+def _refused(kinds: Mapping[Kind, int], table: Timings) -> dict[Kind, int]:
+    if not table.refused:
+        return {}
+    refused = table.refused
+    return {k: n for k, n in kinds.items() if k.signature and any(part in refused for part in single(k.signature))}

@@ -6,13 +6,14 @@ share of what the sheet promises. On an accelerator the program that starts the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from patchword.config import UserError
 from patchword.sizing.devices import Device
-from patchword.sizing.record import PHASES, Op
+from patchword.sizing.kinds import Kind
+from patchword.sizing.record import PHASES
 
 CALIBRATED, DATA_SHEET = "calibrated", "data sheet"
 
@@ -77,11 +78,11 @@ SHARES = {
 }
 
 
-def roofline(ops: Iterable[Op], device: Device, precision: str = "fp32", threads: int = 1) -> StepTime:
-    """The interval of a step whose operations these are, on a device of which only the data sheet is known.
+def roofline(kinds: Mapping[Kind, int], device: Device, precision: str = "fp32", threads: int = 1) -> StepTime:
+    """The interval of a step of such operations, on a device of which only the data sheet is known.
 
     Args:
-        ops: of one record.
+        kinds: a record's, as `kinds_of` counts them.
         device: a row of the table of devices; `this-machine` is rated by its vector unit and `threads`.
         precision: in which numbers products are computed: fp32, bf16, fp16.
         threads: that a CPU runs on.
@@ -91,12 +92,11 @@ def roofline(ops: Iterable[Op], device: Device, precision: str = "fp32", threads
     """
     device = rated(device, threads)
     sums: dict[str, list[float]] = {}
-    for op in ops:
-        found = seconds_of(op, device, precision)
-        kept = sums.setdefault(op.phase, [0.0, 0.0, 0.0, 0.0])
-        kept[0], kept[1] = kept[0] + found.low, kept[1] + found.high
-        start = SHARES[device.kind].start
-        kept[2], kept[3] = kept[2] + start.low, kept[3] + start.high
+    start = SHARES[device.kind].start
+    for kind, count in kinds.items():
+        each = (*seconds_of(kind, device, precision), *start)
+        before = sums.get(kind.phase, [0.0] * len(each))
+        sums[kind.phase] = [total + count * seconds for total, seconds in zip(before, each, strict=True)]
     phases = {phase: _phase(sums[phase], SHARES[device.kind].beside) for phase in PHASES if phase in sums}
     low, high = (sum(column) for column in zip(*phases.values(), strict=True)) if phases else (0.0, 0.0)
     return StepTime(low, high, DATA_SHEET, phases, {})
@@ -108,29 +108,29 @@ def _phase(sums: list[float], beside: bool) -> tuple[float, float]:
     return (max(low, start_low), max(high, start_high)) if beside else (low + start_low, high + start_high)
 
 
-def seconds_of(op: Op, device: Device, precision: str) -> Range:
-    """Seconds of one operation on a device, without its start; views take none.
+def seconds_of(kind: Kind, device: Device, precision: str) -> Range:
+    """Seconds of one such operation on a device, without its start; views take none.
 
     Raises:
         UserError: the sheet says nothing of such numbers, or of the bandwidth.
     """
-    moved = op.read + op.written
-    if not moved and not op.work.hardware and not op.work.vector:
+    moved = kind.read + kind.written
+    if not moved and not kind.work.hardware and not kind.work.vector:
         return Range(0.0, 0.0)
     shares, peak, bandwidth = SHARES[device.kind], _peak(device, precision), device.bandwidth
     if bandwidth is None:
         raise UserError(f"the data sheet of {device.name} does not say how fast its memory is")
     fp32 = device.flops.get("fp32", peak)
-    fastest = max(peak, device.flops.get("tf32", peak)) if "convolution" in op.name else peak
+    fastest = max(peak, device.flops.get("tf32", peak)) if "convolution" in kind.name else peak
     low = max(
-        op.work.hardware / (fastest * shares.matmul.high),
-        op.work.vector / (fp32 * shares.vector.high),
+        kind.work.hardware / (fastest * shares.matmul.high),
+        kind.work.vector / (fp32 * shares.vector.high),
         moved / (bandwidth * shares.bandwidth.high),
         shares.kernel.low,
     )
     high = (
-        op.work.hardware / (peak * shares.matmul.low)
-        + op.work.vector / (fp32 * shares.vector.low)
+        kind.work.hardware / (peak * shares.matmul.low)
+        + kind.work.vector / (fp32 * shares.vector.low)
         + moved / (bandwidth * shares.bandwidth.low)
         + shares.kernel.high
     )

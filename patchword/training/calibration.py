@@ -22,11 +22,11 @@ from patchword.sizing.calibrate import (
     time_missing,
 )
 from patchword.sizing.devices import this_machine
-from patchword.sizing.record import Record
+from patchword.sizing.kinds import Kinds, kinds_of
 from patchword.sizing.roofline import StepTime, roofline
 from patchword.sizing.timings import Timings
 from patchword.training.real_step import RealStep
-from patchword.training.rehearsed import rehearsal_of, training_of
+from patchword.training.rehearsed import MODES, rehearsal_of
 
 _SMALL = {"model.image.dim": 32, "model.text.dim": 32, "model.trunk.dim": 32, "model.text.vocab_size": 64}
 REFERENCES = ("captioner-tiny", "captioner-prefix-small", "layout-merged-attention")
@@ -64,17 +64,16 @@ def computing_with(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def signed_record(run: RunConfig, mode: str, batch: int) -> Record:
-    """The record of a step whose operations say what makes them distinct."""
-    rehearsal = rehearsal_of(run, batch, signatures=True)
-    return rehearsal.inference() if mode == "inference" else training_of(rehearsal, run, batch)
+def signed_kinds(run: RunConfig, mode: str, batch: int) -> Kinds:
+    """A step's operations, which say what makes them distinct."""
+    return kinds_of(MODES[mode](rehearsal_of(run, batch, signatures=True), run, batch).ops)
 
 
 def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None = None) -> Calibration:
     """Time what the table lacks of a run's step, and predict it. What was timed is kept if this is stopped."""
     threads = threads_of(run)
-    record = signed_record(run, mode, batch)
-    counts = counts_of(record.ops)
+    kinds = signed_kinds(run, mode, batch)
+    counts = counts_of(kinds)
     with computing_with(threads):
         table = Timings.load(threads)
         lacking = len(missing(counts, table))
@@ -83,19 +82,18 @@ def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None 
             _measure_references(mode, table)
         else:
             time_missing(counts, table, progress)
-        found = predicted(record.ops, table, mode, run.train.precision, threads)
+        found = predicted(kinds, table, mode, run.train.precision, threads)
     assert found is not None
     distinct = {signature for _, signature in counts}
     refused = {signature: table.refused[signature] for signature in distinct if signature in table.refused}
     return Calibration(found, lacking, len(distinct) - lacking, refused, str(table.path))
 
 
-def known_time(run: RunConfig, mode: str, batch: int) -> StepTime:
+def known_time(kinds: Kinds, run: RunConfig, mode: str) -> StepTime:
     """The interval of a step: from the table if it covers the run, else from what a processor of this kind can do."""
     threads = threads_of(run)
-    record = signed_record(run, mode, batch)
-    found = predicted(record.ops, Timings.load(threads), mode, run.train.precision, threads)
-    return found or roofline(record.ops, this_machine(), run.train.precision, threads)
+    found = predicted(kinds, Timings.load(threads), mode, run.train.precision, threads)
+    return found or roofline(kinds, this_machine(), run.train.precision, threads)
 
 
 def _references() -> list[RunConfig]:
@@ -105,7 +103,7 @@ def _references() -> list[RunConfig]:
 def _reference_counts(mode: str) -> Counts:
     counts: Counts = Counts()
     for run in _references():
-        counts += counts_of(signed_record(run, mode, 1).ops)
+        counts += counts_of(signed_kinds(run, mode, 1))
     return counts
 
 
@@ -115,5 +113,5 @@ def _measure_references(mode: str, table: Timings) -> None:
         with RealStep(run, mode, 1) as step:
             steps = step.seconds(_STEPS)
         seconds = {phase: median(found[phase] for found in steps) for phase in steps[0]}
-        measured.append((counts_of(signed_record(run, mode, 1).ops), seconds))
+        measured.append((counts_of(signed_kinds(run, mode, 1)), seconds))
     measure_overheads(table, measured, overhead_names(mode))

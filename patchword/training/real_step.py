@@ -31,20 +31,21 @@ class RealStep:
 
     Args:
         run: the run; it is not compiled, as it is not when it is sized.
-        mode: `train` or `inference`.
+        mode: `train`, `inference` or `generate`.
         batch: samples.
     """
 
     def __init__(self, run: RunConfig, mode: str, batch: int) -> None:
         self.run, self.mode, self.batch = run, mode, batch
         self.kind: type[Task] = type(run.task).implementation
+        self.look = self.kind.rehearse_generation if mode == "generate" else self.kind.rehearse
         self._mark: Mark = lambda _: None
 
     def __enter__(self) -> Self:
         self._ends = ExitStack()
         self.model = planned_model(self.run).build()
         freeze(self.model, self.run.train.optimizer.freeze)
-        if self.mode == "inference":
+        if self.mode != "train":
             self.model.eval()
             return self
         self._ends.enter_context(applied_to_blocks(self.model.train(), self.run.train.replace(compile=False)))
@@ -62,7 +63,7 @@ class RealStep:
         """One step."""
         self._mark = mark
         mark(FORWARD)
-        if self.mode == "inference":
+        if self.mode != "train":
             with torch.no_grad():
                 self.kind.rehearse(self.run, self.model, self.kind.full_batch(self.run, self.batch))
         else:
@@ -106,7 +107,7 @@ class RealStep:
     def _kept(self) -> int:
         """Bytes that are there between steps, each storage once."""
         tensors = [*self.model.parameters(), *self.model.buffers()]
-        if self.mode != "inference":
+        if self.mode == "train":
             tensors += [t for state in self.trainee.optimizer.state.values() for t in state.values()]
             tensors += [*self.trainee.kept().values(), *self.trainee.inputs()]
         return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
