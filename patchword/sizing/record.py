@@ -63,8 +63,8 @@ class Block:
     died: int | None = None
     """Place of the first operation after its end; None: it is there at the end."""
     category: str = ""
-    """`parameters`, `buffers`, `inputs`, `gradients`, `optimizer`, `activations`, `temporaries`
-    or `workspaces`: what a kernel takes inside itself."""
+    """`parameters`, `buffers`, `inputs`, `gradients`, `optimizer`, `activations`, `temporaries`,
+    or what a kernel takes inside itself: `workspaces`, and `libraries` of what no profiler sees."""
 
 
 @dataclass
@@ -76,18 +76,20 @@ class Record:
     unknown: Counter[str] = field(default_factory=Counter)
     """Operations whose kernels take memory inside that no rule tells, with how often they run: the peak lacks it."""
 
-    def live(self) -> list[int]:
-        """Bytes that are there during each operation."""
+    def live(self, without: str = "") -> list[int]:
+        """Bytes that are there during each operation, without those of one category."""
         change = [0] * (len(self.ops) + 1)
         for block in self.blocks:
+            if without and block.category == without:
+                continue
             change[max(block.born, 0)] += block.size
             if block.died is not None:
                 change[block.died] -= block.size
         return list(accumulate(change))[:-1]
 
-    def peak(self) -> tuple[int, int]:
-        """Most bytes that are there at one time, and the place of that operation."""
-        live = self.live()
+    def peak(self, without: str = "") -> tuple[int, int]:
+        """Most bytes that are there at one time, and the place of that operation; without those of one category."""
+        live = self.live(without)
         most = max(live, default=0)
         return most, live.index(most) if live else 0
 

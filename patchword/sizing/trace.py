@@ -111,8 +111,10 @@ class Tracer(TorchDispatchMode):
         inside = workspace_of(func, args, kwargs, out)
         if inside is None:
             self.record.unknown[self.record.ops[place].name] += 1
-        elif inside:
-            self.record.blocks.append(Block(inside, self.record.ops[place].module, place, place + 1, "workspaces"))
+        else:
+            for size, category in zip(inside, ("workspaces", "libraries"), strict=True):
+                if size:
+                    self.record.blocks.append(Block(size, self.record.ops[place].module, place, place + 1, category))
         reserve = reserve_of(func, args, kwargs, out)
         if reserve is not None and reserve[0] is not None and not reserve[0].untyped_storage().nbytes():
             self.record.blocks[self._known[reserve[0].untyped_storage()._cdata]].size = reserve[1]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from patchword.sizing.flops.registry import Call
-from patchword.sizing.workspaces.registry import aten, rule, size
+from patchword.sizing.workspaces.registry import Inside, aten, rule, size
 
 _KEYS = 512
 
@@ -32,7 +32,7 @@ def _flash(call: Call) -> int:
 
 
 @rule(aten._scaled_dot_product_flash_attention_for_cpu_backward)
-def _flash_backward(call: Call) -> int:
+def _flash_backward(call: Call) -> Inside:
     """Scores and their gradients, and a sum for each query, a thread; the gradient as the kernel walks through it."""
     q, k, grad = call["query"], call["key"], call["grad_out"]
     queries, keys = _block(q, k)
@@ -40,9 +40,10 @@ def _flash_backward(call: Call) -> int:
     narrow = q.element_size() < 4
     own = wide * (2 * queries * keys + queries) + (2 * q.element_size() * queries * keys if narrow else 0)
     if narrow:  # products of blocks in bf16, each with a description of its own
-        own += 22_528 + 256 * max(queries, q.shape[-1]) + 128 * keys + queries * keys // 2
+        own += 3_312 + 256 * max(queries, q.shape[-1]) + 128 * keys + queries * keys // 2
     copy = 0 if grad.transpose(1, 2).is_contiguous() else size(grad)
-    return torch.get_num_threads() * own + copy
+    threads = torch.get_num_threads()
+    return Inside(threads * own + copy, threads * 19_216 if narrow else 0)
 
 
 @rule(aten._native_multi_head_attention, aten._transformer_encoder_layer_fwd)

@@ -6,11 +6,13 @@ oneDNN's descriptions of the work.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from patchword.sizing.flops.registry import Call
-from patchword.sizing.workspaces.registry import aten, copied, rule, size, up, volume
+from patchword.sizing.workspaces.registry import Inside, aten, copied, rule, size, up, volume
 
 _FEW = 3  # channels that need no other layout
 
@@ -54,50 +56,62 @@ def _columns(x: Tensor, weight: Tensor, out: Tensor) -> int:
     return x.shape[0] * volume(weight.shape[1:]) * volume(out.shape[2:]) * x.element_size()
 
 
+Stage = tuple[int, int]
+"""Bytes of tensors and of oneDNN's description."""
+
+
+def _most(stages: Iterable[Stage], less: int, copies: int) -> Inside:
+    """The largest stage, less outputs that are not there yet, beside copies of what does not lie in one piece."""
+    tensors, library = max(stages, key=sum)
+    return Inside(copies + max(tensors - less, 0), library)
+
+
 @rule(aten.convolution, aten._convolution)
-def _forward(call: Call) -> int:
+def _forward(call: Call) -> Inside:
     x, weight, groups = call["input"], call["weight"], call["groups"]
     out = call.out
     if not _by_onednn(x, weight, call):
-        return copied(x) + _columns(x, weight, out)
-    made = _laid_out(out, groups)
-    read = 26_032 if x.shape[1] <= _FEW and groups == 1 else _laid_out(x, groups) + 26_912
-    return copied(x) + max(read + _weights(weight, groups) + made - size(out), made + 15_080)
+        return Inside(copied(x) + _columns(x, weight, out))
+    made, weights = _laid_out(out, groups), _weights(weight, groups)
+    few = x.shape[1] <= _FEW and groups == 1
+    first = (weights + made, 26_032) if few else (_laid_out(x, groups) + weights + made, 26_912)
+    return _most((first, (made + size(out), 15_080)), size(out), copied(x))
 
 
 @rule(aten.convolution_backward)
-def _backward(call: Call) -> int:
+def _backward(call: Call) -> Inside:
     grad, x, weight = call["grad_output"], call["input"], call["weight"]
     copies = copied(grad, x)
     if not _by_onednn(x, weight, call):
-        return copies + _columns(x, weight, grad)
+        return Inside(copies + _columns(x, weight, grad))
     few = x.shape[1] <= _FEW and call["groups"] == 1
-    stages = (_few_stages if few else _narrow_stages if x.dtype == torch.bfloat16 else _stages)(call)
-    return copies + max(max(stages) - size(weight), 0)
+    stages = _few_stages if few else _narrow_stages if x.dtype == torch.bfloat16 else _stages
+    return _most(stages(call), size(weight), copies)
 
 
-def _stages(call: Call) -> tuple[int, ...]:
+def _stages(call: Call) -> list[Stage]:
     """Beyond the picture's gradient: while those of weights are computed, of the picture, and when all are moved."""
     grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
     given, read, weights = _laid_out(grad, groups), _laid_out(x, groups), _weights(weight, groups)
-    back = (2 * read + 5_664 - 4 * weight.shape[0]) if call["output_mask"][0] else 0
-    return read + given + weights + 18_968, back, weights + size(weight) + 18_232
+    stages = [(read + given + weights, 18_968), (weights + size(weight) + 512, 17_720)]
+    return [*stages, (2 * read - 4 * weight.shape[0], 5_664)] if call["output_mask"][0] else stages
 
 
-def _few_stages(call: Call) -> tuple[int, ...]:
+def _few_stages(call: Call) -> list[Stage]:
     """Of three channels: the picture is read as it lies."""
     grad, x, weight = call["grad_output"], call["input"], call["weight"]
     if min(weight.shape[2:]) >= 16:  # a patch at a time
-        return (5 * size(weight) + 66_616,)
+        return [(5 * size(weight) + 49_408, 17_208)]
+    given = _laid_out(grad)
     if x.dtype == torch.bfloat16:
-        return (_laid_out(grad) + 62_124,)
-    back = _laid_out(x) + 4_688 if call["output_mask"][0] else 0
+        return [(given + 44_036, 18_088)]
     weights = _weights(weight, 1)
-    return _laid_out(grad) + max(24_192, weights + 18_088), back, weights + size(weight) + 18_232
+    stages = [(given + 1_664, 22_528), (given + weights, 18_088), (weights + size(weight) + 512, 17_720)]
+    return [*stages, (_laid_out(x), 4_688)] if call["output_mask"][0] else stages
 
 
-def _narrow_stages(call: Call) -> tuple[int, ...]:
+def _narrow_stages(call: Call) -> list[Stage]:
     """In bf16: gradients of weights are summed in fp32."""
     grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
     read, weights = _laid_out(x, groups), _weights(weight, groups)
-    return 2 * read + 152_860, read + _laid_out(grad, groups) + 3 * weights + 97_436
+    return [(2 * read + 133_892, 18_968), (read + _laid_out(grad, groups) + 3 * weights + 78_468, 18_968)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from patchword.sizing.flops.registry import Call
-from patchword.sizing.workspaces.registry import GENERAL, aten, copied, inputs, rule, size
+from patchword.sizing.workspaces.registry import GENERAL, Inside, aten, copied, inputs, rule, size
 
 _AS_THEY_ARE = frozenset(
     (aten.copy_, aten._to_copy, aten.clone, aten.native_dropout, aten.native_dropout_backward)
@@ -92,14 +92,13 @@ def _embedding_backward(call: Call) -> int:
 
 
 @rule(aten.gelu)
-def _gelu(call: Call) -> int:
-    """oneDNN's description of the work."""
-    return 8_584 if _by_onednn(call) else 0
+def _gelu(call: Call) -> Inside:
+    return Inside(library=8_584) if _by_onednn(call) else Inside()
 
 
 @rule(aten.gelu_backward)
-def _gelu_backward(call: Call) -> int:
-    return copied(call["grad_output"]) + 21_488 if _by_onednn(call) else 0
+def _gelu_backward(call: Call) -> Inside:
+    return Inside(copied(call["grad_output"]), 21_488) if _by_onednn(call) else Inside()
 
 
 def _by_onednn(call: Call) -> bool:

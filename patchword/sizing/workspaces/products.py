@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from patchword.sizing.flops.registry import Call
-from patchword.sizing.workspaces.registry import aten, rule, size, up
+from patchword.sizing.workspaces.registry import Inside, aten, rule, size, up
 
-_DESCRIPTION = 19_360  # bytes of oneDNN's description of a bf16 product
+_DESCRIPTION = 18_336  # bytes of oneDNN's description of a bf16 product
+_FIXED = 1_024  # of its buffers
 _ROWS, _DEPTH = 256, 512  # most rows and columns of a strip
 
 
@@ -31,31 +32,40 @@ def _laid_out(left: Tensor, right: Tensor) -> int:
     strip = -(-rows // -(-rows // _ROWS))
     deep = min(up(depth, 32), _DEPTH)
     if left.stride(-1) == 1:
-        return _DESCRIPTION + 128 * deep + 256 * strip
+        return _FIXED + 128 * deep + 256 * strip
     sums = 4 * strip * (right.shape[-1] if depth >= 2 * _DEPTH else 64)
-    return _DESCRIPTION + 128 + 128 * deep + sums + 2 * strip * (deep + 32 * (deep == _DEPTH))
+    return _FIXED + 128 + 128 * deep + sums + 2 * strip * (deep + 32 * (deep == _DEPTH))
+
+
+def _inside(left: Tensor, right: Tensor, copies: int) -> Inside:
+    buffers = _laid_out(left, right)
+    return Inside(copies + buffers, _DESCRIPTION if buffers else 0)
 
 
 @rule(aten.mm)
-def _product(call: Call) -> int:
+def _product(call: Call) -> Inside:
     left, right = call.args[:2]
-    return _copies(left, right) + _laid_out(left, right)
+    return _inside(left, right, _copies(left, right))
 
 
 @rule(aten.addmm, aten.addmm_)
-def _added_product(call: Call) -> int:
+def _added_product(call: Call) -> Inside:
     left, right = call.args[1:3]
-    return _copies(left, right) + _laid_out(left, right)
+    return _inside(left, right, _copies(left, right))
 
 
 @rule(aten.bmm)
-def _products(call: Call) -> int:
-    """One matrix of many at a time."""
+def _products(call: Call) -> Inside:
     left, right = call.args[:2]
-    return sum(size(m) // max(m.shape[0], 1) for m in (left, right) if not _readable(m)) + _laid_out(left, right)
+    return _inside(left, right, _one_copy(left, right))
 
 
 @rule(aten.baddbmm, aten.baddbmm_)
-def _added_products(call: Call) -> int:
+def _added_products(call: Call) -> Inside:
     left, right = call.args[1:3]
-    return sum(size(m) // max(m.shape[0], 1) for m in (left, right) if not _readable(m)) + _laid_out(left, right)
+    return _inside(left, right, _one_copy(left, right))
+
+
+def _one_copy(*stacks: Tensor) -> int:
+    """One matrix of many at a time."""
+    return sum(size(m) // max(m.shape[0], 1) for m in stacks if not _readable(m))

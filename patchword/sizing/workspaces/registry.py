@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,22 @@ from patchword.sizing.flops.registry import Call
 
 aten: Any = torch.ops.aten
 
-Rule = Callable[[Call], int]
-"""Bytes beyond inputs and outputs, at the most."""
+
+
+class Inside(NamedTuple):
+    """Bytes that a kernel takes beyond its inputs and outputs, at the most."""
+
+    tensors: int = 0
+    """From torch's allocator, so that a profiler sees them."""
+    library: int = 0
+    """oneDNN's description of the work, which it makes and drops with each call; no profiler sees it."""
+
+
+Rule = Callable[[Call], int | Inside]
+"""A number is bytes of tensors."""
 
 RULES: dict[Any, Rule] = {}
-RESERVES: dict[Any, Rule] = {}
+RESERVES: dict[Any, Callable[[Call], int]] = {}
 GENERAL: list[Callable[[Call], int | None]] = []
 """For operations without a rule of their own; the first that answers is asked."""
 
@@ -37,22 +48,23 @@ def rule(*packets: Any) -> Callable[[Rule], Rule]:
     return enter
 
 
-def workspace_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> int | None:
+def workspace_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> Inside | None:
     """Bytes that the CPU kernel of one dispatched operation takes inside itself; None: it takes some, unknown how many.
 
     What has no rule takes none.
     """
     if func.is_view:
-        return 0
+        return Inside()
     packet = func.overloadpacket
     call = Call(func, args, kwargs, out)
     found = RULES.get(packet)
     if found is not None:
-        return found(call)
+        inside = found(call)
+        return inside if isinstance(inside, Inside) else Inside(inside)
     name = str(packet)
     if name.startswith(_UNKNOWN) and name not in _KNOWN:
         return None
-    return next((size for ask in GENERAL if (size := ask(call)) is not None), 0)
+    return Inside(next((size for ask in GENERAL if (size := ask(call)) is not None), 0))
 
 
 def reserve_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any], out: Any) -> tuple[Tensor, int] | None:
