@@ -13,37 +13,45 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_map
 
-from patchword.sizing import stand_ins
+from patchword.sizing.dispatched import tensors_in
+from patchword.sizing.remembered import Remembered
 
 MOST = 2**20
 """Numbers in a tensor of facts."""
+_LITERALS = frozenset({torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default})
 _FACTS = frozenset({torch.bool, torch.int32, torch.int64})
 
 
-class Facts:
-    """Runs operations without contents, facts for real.
+class Facts(TorchDispatchMode):
+    """Runs operations without contents, facts for real; as a mode of its own where nobody watches.
 
     Args:
         mode: in which tensors have no contents; it is at work around this.
     """
 
     def __init__(self, mode: FakeTensorMode) -> None:
-        self.mode = mode
+        super().__init__()
+        self.mode, self.remembered = mode, Remembered(mode)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return asked(func, args, kwargs or {}) if func.namespace == "prim" else self.run(func, args, kwargs or {})
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """`func(*args, **kwargs)`; the result has contents where it is a fact that follows from facts alone."""
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = tensors_in((args, kwargs))
         facts = [leaf for leaf in given if not isinstance(leaf, FakeTensor)]
+        if facts and func in _LITERALS and facts[0].dtype not in _FACTS:
+            return func(*args, **kwargs)  # it may have contents all the same: an optimizer counts its steps so
         if facts and len(facts) == len(given) and _numel(facts) <= MOST:
             with _disable_current_modes():
                 out = func(*args, **kwargs)
             return out if _are_facts(out) else self._without_contents(out)
         if facts:
             args, kwargs = self._without_contents(args), self._without_contents(kwargs)
-        out = stand_ins.run(func, args, kwargs)
+        out = self.remembered.run(func, args, kwargs)
         if given or not _are_facts(out):
             return out
         with _disable_current_modes():
@@ -55,6 +63,12 @@ class Facts:
     def _blank(self, leaf: Any) -> Any:
         is_fact = isinstance(leaf, Tensor) and not isinstance(leaf, FakeTensor)
         return self.mode.from_tensor(leaf, static_shapes=True) if is_fact else leaf
+
+
+def asked(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A fact about a tensor, most often its device; at every operation, so it is answered here."""
+    known = func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor)
+    return args[0].fake_device if known else func(*args, **kwargs)
 
 
 def blank(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
@@ -74,5 +88,5 @@ def _numel(tensors: list[Tensor]) -> int:
 
 
 def _are_facts(out: Any) -> bool:
-    made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+    made = tensors_in(out)
     return all(leaf.dtype in _FACTS and leaf.numel() <= MOST for leaf in made)

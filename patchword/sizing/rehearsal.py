@@ -67,6 +67,7 @@ class Rehearsal:
         look: Look | None = None,
     ) -> None:
         self.mode, self.loss, self.signatures, self.look = FakeTensorMode(), loss, signatures, look or loss
+        self.facts = Facts(self.mode)
         with torch.device("meta"):
             self.model = build()
         _give_shapes(self.model, self.mode)
@@ -108,7 +109,8 @@ class Rehearsal:
                     tracer.name(parameter.grad, "gradients")
             for tensor in trainee.inputs():
                 tracer.name(tensor, "inputs")
-            trainee.optimizer.step()
+            with self.facts:
+                trainee.optimizer.step()
             paths: dict[Any, str] = {p: name for name, p in self.model.named_parameters()}
             for parameter, state in trainee.optimizer.state.items():
                 for tensor in state.values():
@@ -131,7 +133,7 @@ class Rehearsal:
         return tracer.record
 
     def _tracer(self) -> Tracer:
-        tracer = Tracer(self.model, self.signatures, Facts(self.mode))
+        tracer = Tracer(self.model, self.signatures, self.facts)
         for name, parameter in self.model.named_parameters():
             tracer.meet(parameter, "parameters", name)
         for name, buffer in self.model.named_buffers():

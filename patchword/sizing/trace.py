@@ -7,12 +7,18 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.dispatched import is_composite, is_ordinary, is_view, name_of, parts_of, uncompiled_flex
-from patchword.sizing.facts import Facts
+from patchword.sizing.dispatched import (
+    is_composite,
+    is_ordinary,
+    is_view,
+    name_of,
+    parts_of,
+    tensors_in,
+    uncompiled_flex,
+)
+from patchword.sizing.facts import Facts, asked
 from patchword.sizing.flops import work_of
 from patchword.sizing.places import Places
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
@@ -75,9 +81,8 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func.namespace == "prim":  # asks for a fact about a tensor; most often for its device
-            known = func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor)
-            return args[0].fake_device if known else func(*args, **kwargs)
+        if func.namespace == "prim":
+            return asked(func, args, kwargs)
         if is_composite(func):
             return self._opened(func, args, kwargs)
         module, backward, again = self.places.here()
@@ -85,11 +90,11 @@ class Tracer(TorchDispatchMode):
         out = func(*args, **kwargs) if self.facts is None else self.facts.run(func, args, kwargs)
         phase = OPTIMIZER if self.optimizing else BACKWARD if backward else FORWARD
         place = len(self.record.ops)
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        made = tensors_in(out)
         work = work_of(func, args, kwargs, out)
         view = is_view(func)
-        read = 0 if view else sum(_bytes(leaf) for leaf in tree_leaves((args, kwargs)))
-        written = 0 if view else sum(_bytes(leaf) for leaf in made)
+        read = 0 if view else sum(_bytes(tensor) for tensor in tensors_in((args, kwargs)))
+        written = 0 if view else sum(_bytes(tensor) for tensor in made)
         self.record.ops.append(Op(name_of(func), module, phase, again, work, read, written, signature))
         for tensor in made:
             self._meet(tensor, module, place, "")
@@ -151,5 +156,5 @@ class Tracer(TorchDispatchMode):
         self.places.close()
 
 
-def _bytes(leaf: Any) -> int:
-    return leaf.numel() * leaf.element_size() if isinstance(leaf, Tensor) else 0
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

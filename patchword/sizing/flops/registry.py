@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from patchword.sizing.dispatched import tensors_in
 from patchword.sizing.flops.moves import MOVED, TRANSPORTS
 from patchword.sizing.record import Work
 
@@ -76,7 +76,7 @@ def _holds_numbers(tree: Any) -> bool:
 
 def tensors(tree: Any) -> Iterable[Tensor]:
     """The tensors among arguments."""
-    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return tensors_in(tree)
 
 
 def numel(tree: Any) -> int:

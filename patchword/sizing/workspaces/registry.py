@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from patchword.sizing.dispatched import tensors_in
 from patchword.sizing.flops.registry import Call
 
 aten: Any = torch.ops.aten
-
 
 
 class Inside(NamedTuple):
@@ -85,7 +84,7 @@ def copied(*tensors: Tensor | None) -> int:
 
 def inputs(call: Call) -> list[Tensor]:
     """All tensors that it reads."""
-    return [leaf for leaf in tree_leaves((call.args, call.kwargs)) if isinstance(leaf, Tensor)]
+    return tensors_in((call.args, call.kwargs))
 
 
 def up(number: int, step: int) -> int:
