@@ -161,6 +161,10 @@ class ToyTask(Task):
         assert isinstance(text, TextInput)
         return model(text.ids).float().sum()
 
+    @classmethod
+    def rehearse_generation(cls, run: RunConfig, model: nn.Module, batch: Batch) -> object:
+        raise NotImplementedError
+
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         assert not model.training
         if limit != 1:
