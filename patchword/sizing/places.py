@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from patchword.nn.regions import GRADIENT
+
 _MARK = "patchword.module"
 
 
@@ -54,6 +56,24 @@ class Places:
         """Take the hooks off."""
         for handle in self._handles:
             handle.remove()
+
+
+class Regions:
+    """Follows stretches of work that have a name (nn/regions.py)."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def pass_mark(self, func: Any, args: Any) -> None:
+        """A region begins or ends."""
+        if func is torch.ops.profiler._record_function_enter_new.default:
+            self._names.append(args[0])
+        elif self._names:
+            self._names.pop()
+
+    def gradient(self) -> bool:
+        """Whether gradients are computed within a forward pass."""
+        return GRADIENT in self._names
 
 
 def _nodes(tree: Any) -> list[Any]:

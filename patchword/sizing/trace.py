@@ -20,7 +20,7 @@ from patchword.sizing.dispatched import (
 )
 from patchword.sizing.facts import Facts, asked
 from patchword.sizing.flops import work_of
-from patchword.sizing.places import Places
+from patchword.sizing.places import Places, Regions
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
 from patchword.sizing.signature import signature_of
 from patchword.sizing.workspaces import reserve_of, workspace_of
@@ -44,6 +44,7 @@ class Tracer(TorchDispatchMode):
         self.places = Places(model)
         self.optimizing = False
         self._known: dict[int, int] = {}
+        self._regions = Regions()
 
     def meet(self, tensor: Tensor, category: str, module: str = "") -> None:
         """A tensor that is there before anything runs."""
@@ -83,9 +84,12 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "prim":
             return asked(func, args, kwargs)
+        if func.namespace == "profiler":
+            self._regions.pass_mark(func, args)
         if is_composite(func):
             return self._opened(func, args, kwargs)
         module, backward, again = self.places.here()
+        backward = backward or self._regions.gradient()
         signature = signature_of(func, args, kwargs) if self.signatures else ""
         out = func(*args, **kwargs) if self.facts is None else self.facts.run(func, args, kwargs)
         phase = OPTIMIZER if self.optimizing else BACKWARD if backward else FORWARD

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from patchword.nn.regions import gradient
+
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Scores, loss and gradients of one chunk of tokens at a time: nothing is computed twice, nothing large is kept."""
@@ -30,13 +32,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             total += loss
             if grad is None:
                 continue
-            grad = grad.to(x.dtype)
-            if grad_x is not None:
-                torch.mm(grad, narrow, out=grad_x[rows])
-            if grad_weight is not None:
-                grad_weight.addmm_(grad.T.to(weight.dtype), x[rows].to(weight.dtype))
-            if grad_bias is not None:
-                grad_bias += grad.sum(0).to(grad_bias.dtype)
+            with gradient():
+                grad = grad.to(x.dtype)
+                if grad_x is not None:
+                    torch.mm(grad, narrow, out=grad_x[rows])
+                if grad_weight is not None:
+                    grad_weight.addmm_(grad.T.to(weight.dtype), x[rows].to(weight.dtype))
+                if grad_bias is not None:
+                    grad_bias += grad.sum(0).to(grad_bias.dtype)
         ctx.save_for_backward(grad_x, grad_weight, grad_bias)
         return total
 

@@ -74,6 +74,16 @@ def test_backward_flops_are_twice_the_forward_but_for_the_first_map() -> None:
     assert parts["trunk"].backward == 2 * parts["trunk"].forward
 
 
+def test_the_loss_has_its_gradient_in_the_backward_pass() -> None:
+    """It is computed beside the loss, chunk by chunk."""
+    run = plain(**{"model.text.vocab_size": 300})
+    text = run.model.towers["text"]
+    assert isinstance(text, TextTowerConfig)
+    parts = {part.name: part.flops for part in patchword.size(run, batch=2).components}
+    assert parts["loss"].forward == 2 * 2 * text.max_len * 32 * 300
+    assert parts["loss"].backward == 2 * parts["loss"].forward
+
+
 def test_a_frozen_tower_has_neither_gradients_nor_state() -> None:
     whole, frozen = (patchword.size(plain(**{"train.optimizer.freeze": f}), batch=2) for f in ([], ["towers.image.*"]))
     image = next(part for part in frozen.components if part.name == "image")
