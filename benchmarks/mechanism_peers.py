@@ -74,7 +74,7 @@ def _reformer(length: int, heads: int, head_dim: int) -> Attend:
 def _linformer(length: int, heads: int, head_dim: int) -> Attend:
     """Its own lines between the projections, which ours does not have here either."""
     rows = 128
-    maps = [torch.randn(length, rows) * length**-0.5 for _ in range(2)]
+    maps = [(torch.randn(length, rows) * length**-0.5).requires_grad_() for _ in range(2)]  # learned, as ours
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         flat = (x.transpose(1, 2).flatten(2) for x in (k, v))

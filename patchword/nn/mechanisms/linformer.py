@@ -94,9 +94,11 @@ class LinformerAttention(Mechanism):
 
     def _pool(self, x: Tensor, pooling: Tensor) -> Tensor:
         """[B, G, S, E] -> [B, G, pooled_len, E]; G becomes H where each head has a map of its own."""
+        rows = pooling[..., : x.shape[2], :].mT
         if pooling.ndim == 3:
-            x = x.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
-        return pooling[..., : x.shape[2], :].mT @ x
+            return rows @ x.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
+        wide = x.transpose(1, 2).flatten(2)  # as it was projected, all heads side by side: one product, no copy
+        return torch.bmm(rows.expand(len(x), -1, -1), wide).unflatten(2, x.shape[1::2]).transpose(1, 2)
 
     def _warn(self, count: int) -> None:
         self.warns = False
