@@ -13,9 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
-    from patchword.costs import largest_batch, published, size, size_report
+    from patchword.costs import calibrate, largest_batch, published, size, size_report, verify
 
 _HOMES = {
+    "calibrate": "patchword.costs",
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
     "largest_batch": "patchword.costs",
@@ -26,6 +27,7 @@ _HOMES = {
     "size": "patchword.costs",
     "size_report": "patchword.costs",
     "train": "patchword.api",
+    "verify": "patchword.costs",
     "ConfigError": "patchword.config",
     "RunConfig": "patchword.config",
     "RunError": "patchword.config",
@@ -36,6 +38,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "RunConfig",
     "RunError",
     "UserError",
+    "calibrate",
     "create_model",
     "evaluate",
     "largest_batch",
@@ -46,6 +49,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "size",
     "size_report",
     "train",
+    "verify",
 ]
 
 

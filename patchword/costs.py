@@ -14,6 +14,7 @@ from patchword.config import RunConfig, UserError, override, to_yaml, unknown
 from patchword.models.presets import load_config
 from patchword.models.presets.reference import MODELS
 from patchword.report.sizing import SizingReport, write_sizing
+from patchword.sizing.calibrate import Progress
 from patchword.sizing.devices import device as find_device
 from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.fold import tally_of
@@ -22,6 +23,8 @@ from patchword.sizing.published import compare
 from patchword.sizing.published.comparison import Comparison
 from patchword.sizing.record import Record
 from patchword.sizing.size import Sizing, component_of, sizing_of, summarise
+from patchword.sizing.verify import Verification
+from patchword.training.calibration import Calibration, calibrated, has_timings, known_time, verified
 from patchword.training.rehearsed import MODES, rehearsal_of
 
 
@@ -61,9 +64,10 @@ def size(
         raise UserError("`inputs` and `optimizer` are for modules: a configuration says both")
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    rehearse, rehearsal = MODES[_known_mode(mode)], rehearsal_of(run, samples)
+    rehearse, rehearsal = MODES[_known_mode(mode)], rehearsal_of(run, samples, signatures=has_timings(run))
     trace = partial(rehearse, rehearsal, run, samples)
-    return sizing_of(rehearsal.model, tally_of(rehearsal.model, trace, component_of), mode, samples)
+    found = tally_of(rehearsal.model, trace, component_of)
+    return sizing_of(rehearsal.model, found, mode, samples)._replace(time=known_time(found.kinds, run, mode))
 
 
 def _size_module(
@@ -156,3 +160,62 @@ def largest_batch(
     """
     run = load_config(spec, overrides)
     return fitting(lambda batch: size(run, mode, batch).by_phase, memory)
+
+
+def calibrate(
+    spec: str | Path | Mapping[str, Any] | RunConfig,
+    mode: str = "train",
+    batch: int | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Calibration:
+    """Time each distinct operation of a step on this machine, once for all configurations, and predict the step.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        mode: `train`, `inference` or `generate`.
+        batch: samples, at least one; None: as many as `data.batch.size`.
+        progress: told of (operations timed, operations to time).
+        overrides: dotted settings, as on the command line; `train.threads` is how many threads compute.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    run, samples = _of_samples(spec, batch, overrides)
+    return calibrated(run, _known_mode(mode), samples, progress)
+
+
+def verify(
+    spec: str | Path | Mapping[str, Any] | RunConfig,
+    mode: str = "train",
+    batch: int | None = None,
+    steps: int = 5,
+    **overrides: Any,
+) -> Verification:
+    """Run the step that `size` predicts on this machine's CPU, with made-up samples, and hold one against the other.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        mode: `train`, `inference` or `generate`.
+        batch: samples, at least one; None: as many as `data.batch.size`.
+        steps: that are timed; as measured counts the median.
+        overrides: dotted settings, as on the command line.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    if steps < 1:
+        raise UserError(f"steps should be a whole number > 0, got {steps}")
+    run, samples = _of_samples(spec, batch, overrides)
+    return verified(run, mode, samples, size(run, mode, samples), steps)
+
+
+def _of_samples(
+    spec: str | Path | Mapping[str, Any] | RunConfig, batch: int | None, overrides: Mapping[str, Any]
+) -> tuple[RunConfig, int]:
+    """The run, and samples of a batch that can be run."""
+    run = load_config(spec, overrides)
+    samples = batch if batch is not None else run.data.batch.size
+    if samples < 1:
+        raise UserError(f"a step is run with at least one sample, not {samples}")
+    return run, samples

@@ -36,6 +36,19 @@ def _finite(data: Any) -> Any:
     return data
 
 
+def seconds(count: float) -> str:
+    """`1.42 s`, `87.1 ms`, `640 us`."""
+    for unit, factor in (("s", 1.0), ("ms", 1e-3)):
+        if count >= factor:
+            return f"{count / factor:,.3g} {unit}" if count < 1000 * factor else f"{count / factor:,.0f} {unit}"
+    return f"{count * 1e6:,.0f} us"
+
+
+def with_threads(settings: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """Overrides, and `--threads` among them."""
+    return settings if threads is None else {**settings, "train.threads": threads}
+
+
 @contextmanager
 def picture_counter() -> Iterator[Callable[[int, int], None] | None]:
     """A bar on standard error to be told of (pictures read, pictures to read); None where that is no terminal."""

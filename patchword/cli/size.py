@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patchword.cli.options import Json, Overrides, Spec, print_json, table
+from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table
 from patchword.cli.published import show
 
 if TYPE_CHECKING:
+    from patchword.sizing.roofline import StepTime
     from patchword.sizing.size import Sizing
 
 
@@ -84,10 +85,18 @@ def _report(found: Sizing) -> str:
         f"{found.mode}, batch of {found.batch}, fp32. Peak {_bytes(found.peak_bytes)} of tensors: {kinds}.",
         "Not in it: what kernels use inside themselves, the program and its libraries.",
     ]
+    if found.time is not None:
+        lines.append(_time(found.time))
     if found.uncounted:
         names = ", ".join(f"{name} ({count}x)" for name, count in found.uncounted.items())
         lines.append(f"FLOPs lack operations without a formula: {names}.")
     return "\n".join(lines)
+
+
+def _time(found: StepTime) -> str:
+    between = f"A step takes {seconds(found.low)} to {seconds(found.high)} here, without reading data"
+    nearer = "" if found.source == "calibrated" else "; nearer: patchword calibrate"
+    return f"{between} ({found.source}{nearer})."
 
 
 def _flops(count: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from patchword.sizing.kinds import Kinds
 from patchword.sizing.record import Record
 from patchword.sizing.tally import Flops, Moment, Name, Tally, tally
 
@@ -145,7 +146,8 @@ def _continued(base: Tally, slopes: Mapping[str, Tally], depths: Depths) -> Tall
     uncounted = {
         op: line(lambda t, o=op: t.uncounted.get(o, 0)) for op in dict.fromkeys(op for t in every for op in t.uncounted)
     }
-    return Tally(flops, moments, uncounted)
+    kinds = Kinds({k: line(lambda t, kind=k: t.kinds[kind]) for k in dict.fromkeys(k for t in every for k in t.kinds)})
+    return Tally(flops, moments, uncounted, kinds)
 
 
 def _equal(lines: Tally, traced: Tally) -> bool:

@@ -9,6 +9,7 @@ from torch import nn
 
 from patchword.sizing.notebook import as_html
 from patchword.sizing.record import PHASES, Record
+from patchword.sizing.roofline import StepTime
 from patchword.sizing.tally import Flops, Name, Tally, tally
 
 
@@ -46,6 +47,8 @@ class Sizing(NamedTuple):
     """Most bytes in each phase."""
     uncounted: dict[str, int]
     """Operations that make numbers and for which no formula stands, with how often they run: the FLOPs lack them."""
+    time: StepTime | None = None
+    """How long the step takes here, an interval; None: nobody asked."""
 
     def _repr_html_(self) -> str:
         return as_html(self)
@@ -86,6 +89,7 @@ class Sizing(NamedTuple):
             "memory": {"peak_bytes": self.peak_bytes, "by_category": self.by_category, "by_phase": self.by_phase},
             "components": rows,
             "uncounted": self.uncounted,
+            **({"time": self.time.to_dict()} if self.time is not None else {}),
         }
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from patchword.sizing.kinds import Kinds, kinds_of
 from patchword.sizing.record import BACKWARD, FORWARD, Record
 
 Name = Callable[[str], str]
@@ -47,6 +48,8 @@ class Tally(NamedTuple):
     """The highest moment of each part of the step, by the part's name."""
     uncounted: dict[str, int]
     """Operations that make numbers and for which no formula stands, with how often they run."""
+    kinds: Kinds
+    """What time is predicted from."""
 
     def highest(self) -> Moment:
         """The peak of all."""
@@ -64,7 +67,7 @@ def tally(record: Record, name: Name, parts: Sequence[Sequence[str]] | None = No
     if parts is None:
         parts = [(op.phase,) for op in record.ops]
     uncounted = Counter(op.name for op in record.ops if not op.work.known)
-    return Tally(_flops(record, name), _moments(record, name, parts), dict(uncounted))
+    return Tally(_flops(record, name), _moments(record, name, parts), dict(uncounted), kinds_of(record.ops))
 
 
 def _moments(record: Record, name: Name, parts: Sequence[Sequence[str]]) -> dict[str, Moment]:

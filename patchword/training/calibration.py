@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from typing import NamedTuple
@@ -24,7 +24,9 @@ from patchword.sizing.calibrate import (
 from patchword.sizing.devices import this_machine
 from patchword.sizing.kinds import Kinds, kinds_of
 from patchword.sizing.roofline import StepTime, roofline
+from patchword.sizing.size import Sizing
 from patchword.sizing.timings import Timings
+from patchword.sizing.verify import Verification, held_against, timed_against
 from patchword.training.real_step import RealStep
 from patchword.training.rehearsed import MODES, rehearsal_of
 
@@ -89,11 +91,30 @@ def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None 
     return Calibration(found, lacking, len(distinct) - lacking, refused, str(table.path))
 
 
+def has_timings(run: RunConfig) -> bool:
+    """Whether anything was timed on this machine with the threads of a run."""
+    return bool(Timings.load(threads_of(run)).operations)
+
+
 def known_time(kinds: Kinds, run: RunConfig, mode: str) -> StepTime:
     """The interval of a step: from the table if it covers the run, else from what a processor of this kind can do."""
     threads = threads_of(run)
     found = predicted(kinds, Timings.load(threads), mode, run.train.precision, threads)
     return found or roofline(kinds, this_machine(), run.train.precision, threads)
+
+
+def verified(run: RunConfig, mode: str, batch: int, sizing: Sizing, steps: int) -> Verification:
+    """A step as it was sized beside the same step run here: the median of `steps`, and the peak of one more."""
+    assert sizing.time is not None
+    with computing_with(threads_of(run)), RealStep(run, mode, batch) as real:
+        seconds, peaks = medians(real.seconds(steps)), real.peaks()
+    time = timed_against(sizing.time, seconds)
+    return Verification(mode, batch, steps, sizing.time.source, time, held_against(sizing.by_phase, peaks))
+
+
+def medians(steps: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Of each phase."""
+    return {phase: median(step[phase] for step in steps) for phase in steps[0]}
 
 
 def _references() -> list[RunConfig]:
@@ -111,7 +132,6 @@ def _measure_references(mode: str, table: Timings) -> None:
     measured = []
     for run in _references():
         with RealStep(run, mode, 1) as step:
-            steps = step.seconds(_STEPS)
-        seconds = {phase: median(found[phase] for found in steps) for phase in steps[0]}
+            seconds = medians(step.seconds(_STEPS))
         measured.append((counts_of(signed_kinds(run, mode, 1)), seconds))
     measure_overheads(table, measured, overhead_names(mode))

@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from patchword.config import RunConfig
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
+from patchword.nn.regions import heard
 from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
 from patchword.tasks.base import LossOutput, Task
 from patchword.training.apply import applied_to_blocks
@@ -63,14 +64,18 @@ class RealStep:
         """One step."""
         self._mark = mark
         mark(FORWARD)
+        with heard(lambda begins: mark(BACKWARD if begins else FORWARD)):
+            self._work()
+        mark("")
+
+    def _work(self) -> None:
         if self.mode != "train":
             with torch.no_grad():
                 self.kind.rehearse(self.run, self.model, self.kind.full_batch(self.run, self.batch))
         else:
             self.trainee.gradient()
-            mark(OPTIMIZER)
+            self._mark(OPTIMIZER)
             self.trainee.update()
-        mark("")
 
     def seconds(self, steps: int, clock: Callable[[], float] = perf_counter) -> list[dict[str, float]]:
         """Seconds of each phase in `steps` steps, after two that warm up."""
