@@ -32,6 +32,11 @@ class Facts(TorchDispatchMode):
         mode: in which tensors have no contents; it is at work around this.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and the guard against it takes time at every operation."""
+        return False
+
     def __init__(self, mode: FakeTensorMode) -> None:
         super().__init__()
         self.mode, self.remembered = mode, Remembered(mode)

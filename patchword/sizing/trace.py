@@ -37,6 +37,11 @@ class Tracer(TorchDispatchMode):
 
     supports_higher_order_operators = True
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and the guard against it takes time at every operation."""
+        return False
+
     def __init__(self, model: nn.Module, signatures: bool = False, facts: Facts | None = None) -> None:
         super().__init__()
         self.signatures, self.facts = signatures, facts
