@@ -13,12 +13,13 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
-    from patchword.costs import calibrate, largest_batch, published, size, size_report, verify
+    from patchword.costs import calibrate, explain, largest_batch, published, size, size_report, verify
 
 _HOMES = {
     "calibrate": "patchword.costs",
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
+    "explain": "patchword.costs",
     "largest_batch": "patchword.costs",
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
@@ -41,6 +42,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "calibrate",
     "create_model",
     "evaluate",
+    "explain",
     "largest_batch",
     "load",
     "load_config",

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from patchword.config import RunConfig, UserError, override, to_yaml, unknown
+from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.models.presets.reference import MODELS
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.calibrate import Progress
 from patchword.sizing.devices import device as find_device
+from patchword.sizing.explain import Explanation, explained
 from patchword.sizing.fit import largest_batch as fitting
 from patchword.sizing.fold import tally_of
 from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of_module
@@ -125,6 +127,26 @@ def size_report(
         Path(out), SizingReport(run.name, found, record, {**measured, samples: found.by_phase}, roof, to_yaml(run))
     )
     return found
+
+
+def explain(
+    spec: str | Path | Mapping[str, Any] | RunConfig, batch: int | None = None, **overrides: Any
+) -> Explanation:
+    """One batch walked through a model: every tensor's shape, parameters, FLOPs, bytes; who sees whom.
+
+    Args:
+        spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
+        batch: samples, at least one; None: as many as `data.batch.size`.
+        overrides: dotted settings, as on the command line.
+
+    Raises:
+        UserError: the configuration is wrong.
+    """
+    if batch is not None and batch < 1:
+        raise UserError("there is nothing to walk through a model: give a batch of 1 or more")
+    run = load_config(spec, overrides)
+    samples = batch if batch is not None else run.data.batch.size
+    return explained(run.name, planned_model(run), rehearsal_of(run, samples), rehearsal_of(run, 1), samples)
 
 
 def published(name: str, batch: int | None = None, **overrides: Any) -> Comparison:
