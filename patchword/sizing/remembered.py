@@ -7,6 +7,7 @@ A view is made by torch's kernel for shapes, and of what makes tensors of its ow
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -41,14 +42,12 @@ class Remembered:
     def __init__(self, mode: FakeTensorMode) -> None:
         self.mode = mode
         self._known: dict[Hashable, tuple[type | None, tuple[Made | None, ...]]] = {}
-        self._usual: dict[Any, bool] = {}
 
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """`func(*args, **kwargs)`, none of whose tensors has contents."""
-        usual = self._usual.get(func)
-        if usual is None:
-            usual = self._usual[func] = _is_usual(func)
-        if not usual:
+        if _writes_over(func) and all(type(t) is FakeTensor and t.constant is None for t in tensors_in((args, kwargs))):
+            return args[0] if func._schema.returns else None
+        if not _is_usual(func):
             return stand_ins.run(func, args, kwargs)
         if func.is_view:
             return self._view(func, args, kwargs)
@@ -89,6 +88,19 @@ class Remembered:
             self._known[key] = (None if single else type(out), made)
 
 
+@cache
+def _writes_over(func: Any) -> bool:
+    """Whether an operation writes over its first arguments, whose shapes stay, and gives nothing else."""
+    if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten" or not func._schema.is_mutable:
+        return False
+    resizes = torch.Tag.inplace_view in func.tags or func.overloadpacket in (aten.resize_, aten.resize_as_, aten.set_)
+    in_place = func._schema.name.endswith("_") and func._schema.arguments[0].is_write
+    returns = func._schema.returns
+    itself = not returns or (len(returns) == 1 and returns[0].alias_info is not None)
+    return in_place and itself and not resizes
+
+
+@cache
 def _is_usual(func: Any) -> bool:
     """Whether what an operation gives follows from the shapes it is given, and it changes none of them."""
     if not isinstance(func, torch._ops.OpOverload) or func.namespace != "aten" or func in _NEVER:
