@@ -36,7 +36,14 @@ from patchword.config.data import (
     WordPieceTokenizerConfig,
     WordsTokenizerConfig,
 )
+from patchword.config.decoding import (
+    BeamDecodeConfig,
+    DecodeConfig,
+    GreedyDecodeConfig,
+    SampleDecodeConfig,
+)
 from patchword.config.errors import ConfigError, Problem, RunError, UserError, nearest, unknown
+from patchword.config.fields import Fields
 from patchword.config.files import parse_yaml, read_file
 from patchword.config.fusion import (
     CrossFusionConfig,
@@ -121,22 +128,17 @@ from patchword.config.positions import (
     YarnRotaryScalingConfig,
 )
 from patchword.config.run import (
-    BeamDecodeConfig,
-    CaptioningTaskConfig,
     ConstantScheduleConfig,
     CosineScheduleConfig,
-    DecodeConfig,
-    GreedyDecodeConfig,
     LinearScheduleConfig,
     OptimizerConfig,
     RunConfig,
-    SampleDecodeConfig,
     ScheduleConfig,
-    TaskConfig,
     TrainConfig,
 )
 from patchword.config.schema import json_schema
 from patchword.config.stack import ResidualConfig, StackConfig
+from patchword.config.tasks import CaptioningTaskConfig, TaskConfig
 
 __all__ = [
     "ALiBiPositionConfig",
@@ -166,6 +168,7 @@ __all__ = [
     "DifferentialAttentionConfig",
     "EmbeddingHeadConfig",
     "FeedForwardConfig",
+    "Fields",
     "FilmFusionConfig",
     "FirstPoolConfig",
     "FixedPatternConfig",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -11,74 +11,10 @@ from annotated_types import Ge, Gt, Lt
 
 from patchword.config.core import Config
 from patchword.config.data import DataConfig
-from patchword.config.errors import Problem, unknown
-from patchword.config.fusion import FusionConfig
-from patchword.config.model import ImageTowerConfig, LanguageHeadConfig, ModelConfig, TextTowerConfig
-from patchword.config.numbers import Count, Dropout, NonNegative, Positive, PositiveFloat, Share
-
-# ------------------------------------------------------------------ decoding
-
-
-class DecodeConfig(Config, family="decoding"):
-    """How text is generated."""
-
-    max_len: Positive = 40
-    """Most tokens that are generated."""
-    repetition_penalty: PositiveFloat = 1.0
-    """Divides the score of tokens already said (Keskar et al. 2019); 1: no penalty."""
-
-
-class GreedyDecodeConfig(DecodeConfig, kind="greedy"):
-    """The likeliest token at each step."""
-
-
-class SampleDecodeConfig(DecodeConfig, kind="sample"):
-    """A random token at each step."""
-
-    temperature: PositiveFloat = 1.0
-    """Divides the scores; below 1 the likely become likelier."""
-    top_k: Positive | None = None
-    """Only this many likeliest tokens stay; null: all."""
-    top_p: Annotated[float, Gt(0)] = 1.0
-    """Only the fewest likeliest tokens whose chances add up to this stay (Holtzman et al. 2019)."""
-    min_p: Share = 0.0
-    """Only tokens at least this share as likely as the likeliest stay."""
-    seed: Count = 0
-    """Seed of the choice; sample i of a batch does not depend on the others."""
-
-
-class BeamDecodeConfig(DecodeConfig, kind="beam"):
-    """The best of several texts kept side by side."""
-
-    num_beams: Positive = 4
-    """How many."""
-    length_penalty: NonNegative = 1.0
-    """Finished texts are compared by log-probability / length ** this."""
-
-
-# ------------------------------------------------------------------ tasks
-
-
-class TaskConfig(Config, family="task"):
-    """What is learnt from what."""
-
-
-class CaptioningTaskConfig(TaskConfig, kind="captioning"):
-    """A picture in, a sentence out."""
-
-    image: str = "image"
-    """The tower that sees the picture."""
-    text: str = "text"
-    """The tower and the head that say the caption."""
-    label_smoothing: Dropout = 0.0
-    """Share of the target spread over all tokens (Szegedy et al. 2016)."""
-    loss_chunk: Positive = 1024
-    """Tokens whose scores over the vocabulary exist at one time in the loss."""
-    blank: bool = False
-    """Whether the picture is hidden: the baseline that shows what seeing is worth."""
-    decode: DecodeConfig = GreedyDecodeConfig()
-    """How captions are generated."""
-
+from patchword.config.errors import Problem
+from patchword.config.model import ModelConfig
+from patchword.config.numbers import Count, NonNegative, Positive, PositiveFloat, Share
+from patchword.config.tasks import TaskConfig
 
 # ------------------------------------------------------------------ training
 
@@ -195,56 +131,5 @@ class RunConfig(Config):
     """How the model is trained."""
 
     def problems(self) -> Iterator[Problem]:
-        """A model that cannot do the task, and pictures that are not whole patches."""
-        if isinstance(self.task, CaptioningTaskConfig):
-            yield from self._captioning_problems(self.task)
-
-    def _captioning_problems(self, task: CaptioningTaskConfig) -> Iterator[Problem]:
-        towers, heads = self.model.towers, self.model.heads
-        yield from _wrong_part("task.image", "image tower", task.image, towers, ImageTowerConfig)
-        yield from _wrong_part("task.text", "text tower", task.text, towers, TextTowerConfig)
-        yield from _wrong_part("task.text", "language head", task.text, heads, LanguageHeadConfig)
-        image = towers.get(task.image)
-        if isinstance(image, ImageTowerConfig):
-            yield from self._patch_problems(task.image, image)
-        trunk = self.model.trunk
-        if trunk is None or trunk.attention is None or not trunk.attention.causal:
-            yield Problem(
-                "model.trunk.attention.causal",
-                "captioning says one word after another: it needs a causal trunk",
-            )
-        text = towers.get(task.text)
-        looks = text.attention if isinstance(text, TextTowerConfig) and text.depth else None
-        if looks is not None and not looks.causal:
-            yield Problem(
-                f"model.towers.{task.text}.attention.causal",
-                "captioning says one word after another: the layers of its text tower must be causal",
-            )
-        fusion = self.model.fusion
-        if fusion is not None and not fusion.continues:
-            able = sorted(k for k, f in FusionConfig.kinds.items() if issubclass(f, FusionConfig) and f.continues)
-            yield Problem(
-                "model.fusion.kind",
-                f"captioning says one word after another: {fusion.kind} fusion gives no text to continue; "
-                f"kinds that do: {', '.join(able)}",
-            )
-
-    def _patch_problems(self, name: str, tower: ImageTowerConfig) -> Iterator[Problem]:
-        image = self.data.image
-        # with fit, every side of every picture is a number of multiples
-        sides = ("multiple", "multiple") if image.resize == "fit" else ("height", "width")
-        for side, patch in dict.fromkeys(zip(sides, tower.patch_size, strict=True)):
-            pixels = getattr(image, side)
-            if pixels % patch:
-                yield Problem(
-                    f"data.image.{side}",
-                    f"{pixels} is not a whole number of patches of {patch} pixels (model.towers.{name}.patch_size)",
-                )
-
-
-def _wrong_part(
-    path: str, what: str, name: str, parts: Mapping[str, Config], wanted: type[Config]
-) -> Iterator[Problem]:
-    """A name that should be that of a part of some class, and is not."""
-    if not isinstance(parts.get(name), wanted):
-        yield Problem(path, unknown(what, name, [n for n, part in parts.items() if isinstance(part, wanted)]))
+        """A model or data that cannot do the task."""
+        yield from self.task.misfits(self.model, self.data)
