@@ -10,6 +10,8 @@ from patchword.config import UserError
 _UNITS = {"": 1, "b": 1} | {f"{u}b": 1000**i for i, u in enumerate("kmgt", 1)}
 _UNITS |= {f"{u}ib": 1024**i for i, u in enumerate("kmgt", 1)}
 _FIRST = (2, 3)
+_FARTHEST = 4096
+"""Times the largest batch known to fit, a line is not trusted any further."""
 
 Peaks = Callable[[int], dict[str, int]]
 """Samples in a batch to the most bytes in each phase."""
@@ -30,36 +32,41 @@ def parse_bytes(text: str) -> int:
 def largest_batch(peaks: Peaks, memory: int) -> int:
     """The largest batch whose peak is at most `memory` bytes; 0: not even one sample fits.
 
-    The lines' answer is tried, and its neighbour too: where the lines do not hold (a loss computed in chunks fills its
-    first one), the batch is halved and doubled towards the truth.
+    Peaks are lines over the batch, piece by piece (a loss computed in chunks fills its first one; another operation
+    becomes the highest). Where the last line known meets `memory` is tried, and its neighbour: on one line that is the
+    answer. Else the next line lies between batches that are known to fit and not to.
     """
-    low, high = (peaks(size) for size in _FIRST)
-    guess = min(_reach(low.get(phase, 0), high[phase], memory) for phase in high)
-    fits = {size: max(found.values()) <= memory for size, found in zip(_FIRST, (low, high), strict=True)}
+    known: dict[int, int] = {}
 
-    def fit(size: int) -> bool:
-        if size not in fits:
-            fits[size] = max(peaks(size).values()) <= memory
-        return fits[size]
+    def fits(size: int) -> bool:
+        if size not in known:
+            known[size] = max(peaks(size).values())
+        return known[size] <= memory
 
-    size, step = max(guess, 1), 1
-    if fit(size):
-        while fit(size + step):
-            size, step = size + step, 2 * step
-        return _between(fit, size, size + step)
-    while size > 1 and not fit(size):
-        size, step = max(size - step, 1), 2 * step
-    return _between(fit, size, size + step) if fit(size) else 0
-
-
-def _reach(low: int, high: int, memory: int) -> int:
-    """Where the line through the first two batches meets `memory`."""
-    slope = max(high - low, 1)
-    return (memory - low) // slope + _FIRST[0]
+    low, high = 0, None
+    for size in _FIRST:
+        if high is None:
+            low, high = (size, None) if fits(size) else (low, size)
+    while high is None or high - low > 1:
+        before = None if high is None else high - low
+        for size in _tried(known, memory, low, high):
+            if size > low and (high is None or size < high):
+                low, high = (size, high) if fits(size) else (low, size)
+        if high is not None and before is not None and high - low > max(1, before // 2):  # no line held
+            middle = (low + high) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
-def _between(fit: Callable[[int], bool], fits: int, not_any_more: int) -> int:
-    while not_any_more - fits > 1:
-        middle = (fits + not_any_more) // 2
-        fits, not_any_more = (middle, not_any_more) if fit(middle) else (fits, middle)
-    return fits
+def _tried(known: dict[int, int], memory: int, low: int, high: int | None) -> tuple[int, int]:
+    """Where the line through the two batches nearest to the answer meets `memory`, and its neighbour towards it."""
+    if high is None:
+        first, second = sorted(known)[-2:]
+    elif low in known:
+        first, second = low, high
+    else:  # nothing fits yet
+        return max(high // 2, 1), 1
+    slope = max((known[second] - known[first]) / (second - first), 1e-9)
+    guess = int(first + (memory - known[first]) // slope)
+    guess = min(max(guess, low + 1), _FARTHEST * max(low, 1) if high is None else high - 1)
+    return guess, guess + 1

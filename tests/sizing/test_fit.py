@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+
 import pytest
 from test_size import plain
 
@@ -26,6 +29,33 @@ def test_of_a_bent_line() -> None:
 
     assert largest_batch(peaks, 2_000) == 333
     assert largest_batch(peaks, 400) == 3
+
+
+def test_of_many_bends_in_few_trials() -> None:
+    """Lines that begin flat, steep or in the middle; few trials, as each is a trace."""
+    rng = random.Random(0)
+    most = 0
+    for _ in range(300):
+        cuts = sorted(rng.sample(range(1, 400), 3))
+        slopes = [rng.choice([0, 1, rng.randint(1, 10**6)]) for _ in cuts] + [rng.randint(1, 10**6)]
+        base, memory = rng.randint(0, 10**7), rng.randint(0, 10**8)
+        tried: set[int] = set()
+
+        def peak(batch: int, cuts: list[int] = cuts, slopes: list[int] = slopes, base: int = base) -> int:
+            edges = [0, *cuts, 10**9]
+            spans = zip(edges, edges[1:], slopes, strict=False)
+            return base + sum(slope * (min(batch, end) - start) for start, end, slope in spans if batch > start)
+
+        def peaks(batch: int, tried: set[int] = tried, peak: Callable[[int], int] = peak) -> dict[str, int]:
+            assert batch not in tried
+            tried.add(batch)
+            return {"forward": peak(batch)}
+
+        found = largest_batch(peaks, memory)
+        assert found == 0 or peak(found) <= memory
+        assert peak(found + 1) > memory
+        most = max(most, len(tried))
+    assert most <= 60
 
 
 def test_the_next_batch_does_not_fit() -> None:
