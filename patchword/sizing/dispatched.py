@@ -33,7 +33,8 @@ def is_composite(func: Any) -> bool:
     """Whether it is nothing but others, which are dispatched in its place; inference mode hands such ones on whole."""
     if isinstance(func, HigherOrderOperator) or func.namespace != "aten":
         return False
-    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return has(func.name(), "CompositeImplicitAutograd") and not has(func.name(), "CPU")
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:

@@ -43,6 +43,8 @@ def _are_alike(blocks: nn.ModuleList) -> bool:
         weights = [(n, p.shape, p.dtype, p.requires_grad) for n, p in block.named_parameters()]
         return [*weights, *((n, type(m)) for n, m in block.named_modules())]
 
+    if not all(isinstance(block, nn.Module) for block in blocks):  # a list may hold None
+        return False
     first = shape(blocks[0])
     own = [id(p) for block in blocks for p in block.parameters()]
     return len(own) == len(set(own)) and all(shape(block) == first for block in blocks)

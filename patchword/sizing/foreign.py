@@ -38,10 +38,11 @@ def rehearsal_of_module(module: nn.Module, inputs: Sequence[Any] | Mapping[str, 
     tensors = {(m, kept): dict(getattr(m, kept)) for m in modes for kept in ("_parameters", "_buffers")}
 
     def call(model: nn.Module) -> Any:
-        given = tree_map(lambda leaf: blank(leaf, rehearsal.mode) if isinstance(leaf, Tensor) else leaf, inputs)
         return model(**given) if isinstance(given, Mapping) else model(*given)
 
     rehearsal = Rehearsal(lambda: module, lambda model: loss_of(call(model)), look=call)
+    given = tree_map(lambda leaf: blank(leaf, rehearsal.mode) if isinstance(leaf, Tensor) else leaf, inputs)
+    rehearsal.given = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
     try:
         yield rehearsal
     finally:

@@ -71,6 +71,8 @@ class Rehearsal:
         with torch.device("meta"):
             self.model = build()
         _give_shapes(self.model, self.mode)
+        self.given: Sequence[Tensor] = ()
+        """What the caller of the model holds for it."""
 
     @contextmanager
     def _without_looking(self) -> Iterator[None]:
@@ -138,6 +140,8 @@ class Rehearsal:
             tracer.meet(parameter, "parameters", name)
         for name, buffer in self.model.named_buffers():
             tracer.meet(buffer, "buffers", name)
+        for tensor in self.given:
+            tracer.meet(tensor, "inputs")
         return tracer
 
 

@@ -74,7 +74,8 @@ def _forward(call: Call) -> Inside:
         return Inside(copied(x) + _columns(x, weight, out))
     made, weights = _laid_out(out, groups), _weights(weight, groups)
     few = x.shape[1] <= _FEW and groups == 1
-    first = (weights + made, 26_032) if few else (_laid_out(x, groups) + weights + made, 26_912)
+    library = 26_032 if few else 28_672 if weight.shape[1] == 1 else 26_912
+    first = (weights + made + (0 if few else _laid_out(x, groups)), library)
     return _most((first, (made + size(out), 15_080)), size(out), copied(x))
 
 
@@ -93,7 +94,8 @@ def _stages(call: Call) -> list[Stage]:
     """Beyond the picture's gradient: while those of weights are computed, of the picture, and when all are moved."""
     grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
     given, read, weights = _laid_out(grad, groups), _laid_out(x, groups), _weights(weight, groups)
-    stages = [(read + given + weights, 18_968), (weights + size(weight) + 512, 17_720)]
+    library = 22_640 if weight.shape[1] == 1 else 18_968
+    stages = [(read + given + weights, library), (weights + size(weight) + 512, 17_720)]
     return [*stages, (2 * read - 4 * weight.shape[0], 5_664)] if call["output_mask"][0] else stages
 
 
@@ -111,7 +113,10 @@ def _few_stages(call: Call) -> list[Stage]:
 
 
 def _narrow_stages(call: Call) -> list[Stage]:
-    """In bf16: gradients of weights are summed in fp32."""
+    """In bf16: gradients of weights are summed in fp32, and each thread turns one picture with its borders around."""
     grad, x, weight, groups = call["grad_output"], call["input"], call["weight"], call["groups"]
     read, weights = _laid_out(x, groups), _weights(weight, groups)
-    return [(2 * read + 133_892, 18_968), (read + _laid_out(grad, groups) + 3 * weights + 78_468, 18_968)]
+    given, wide = _laid_out(grad, groups), x.shape[-1]
+    one = read // max(x.shape[0], 1) * (wide + 2 * call["stride"][-1]) // max(wide, 1) + given // max(x.shape[0], 1)
+    turned = torch.get_num_threads() * (one + 4 * weight.shape[0])
+    return [(2 * read + 133_892, 18_968), (read + given + 3 * weights + turned + 8_580, 18_968)]
