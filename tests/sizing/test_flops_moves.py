@@ -152,7 +152,7 @@ LEDGER = {
     "_ctc_loss", "_ctc_loss_backward", "_histogramdd_bin_edges", "_histogramdd_from_bin_cts",
     "_histogramdd_from_bin_tensors", "_linalg_eigh", "_linalg_svd", "_pdist_backward", "_sparse_mm_reduce_impl",
     "_sparse_mm_reduce_impl_backward", "_upsample_bilinear2d_aa_backward", "histc", "histogram", "linalg_eig",
-    "linalg_householder_product", "linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_lstsq", "linalg_matrix_exp",
+    "linalg_ldl_factor_ex", "linalg_ldl_solve", "linalg_lstsq", "linalg_matrix_exp",
     "linalg_pinv", "mm", "ormqr", "torch_nn._linear_cross_entropy_batch_chunked",
     "torch_nn._linear_cross_entropy_batch_chunked_no_reduction",
 }  # fmt: skip

@@ -66,6 +66,14 @@ def _qr(call: Call) -> Work:
     return Work(vector=count * factors * (2 if "mode" in call and call["mode"] != "r" else 1))
 
 
+@formula(aten.linalg_householder_product)
+def _reflections(call: Call) -> Work:
+    """The first columns of a product of as many reflections as there are factors."""
+    count, rows, columns = _matrices(call.args[0])
+    given = call["tau"].shape[-1]
+    return Work(vector=count * (4 * rows * columns * given - 2 * (rows + columns) * given**2 + 4 * given**3 // 3))
+
+
 @formula(aten._fft_r2c, aten._fft_c2c, aten._fft_c2r)
 def _fourier(call: Call) -> Work:
     """5 n log2 n for n complex numbers, half of it where one side is real."""

@@ -33,7 +33,7 @@ multilabel_margin_loss_forward multilabel_margin_loss_backward
 _EACH = {
     1: _ONE,
     2: _TWO,
-    3: "upsample_linear1d upsample_linear1d_backward",
+    3: "upsample_linear1d upsample_linear1d_backward _weight_norm_interface _weight_norm_interface_backward",
     4: """_softmax _softmax_backward_data _safe_softmax _log_softmax_backward_data _fused_rms_norm glu_backward
           binary_cross_entropy binary_cross_entropy_backward binary_cross_entropy_with_logits mish_backward""",
     7: """native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit _batch_norm_with_update
