@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
     from patchword.costs import calibrate, explain, largest_batch, published, size, size_report, verify
+    from patchword.plans import fit, plan, plan_scale
 
 _HOMES = {
     "calibrate": "patchword.costs",
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
     "explain": "patchword.costs",
+    "fit": "patchword.plans",
     "largest_batch": "patchword.costs",
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
+    "plan": "patchword.plans",
+    "plan_scale": "patchword.plans",
     "presets": "patchword.api",
     "published": "patchword.costs",
     "size": "patchword.costs",
@@ -43,9 +47,12 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "create_model",
     "evaluate",
     "explain",
+    "fit",
     "largest_batch",
     "load",
     "load_config",
+    "plan",
+    "plan_scale",
     "presets",
     "published",
     "size",

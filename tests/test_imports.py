@@ -19,6 +19,7 @@ FACADES = {"patchword", "patchword.__main__"}  # the front doors: they may name 
 # From the top down. A module imports from its own room and from those below; rooms of one row do not know each other.
 LAYERS = (
     ("cli",),
+    ("plans",),
     ("api", "costs"),
     ("compare", "deploy", "report"),  # they read what training left
     ("training",),
