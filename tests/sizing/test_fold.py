@@ -136,10 +136,14 @@ def test_what_a_module_takes() -> None:
     with pytest.raises(UserError, match="for modules"):
         patchword.size("captioner-tiny", inputs=())
 
-    class Whole(nn.Linear):
-        def forward(self, input: Tensor) -> Tensor:
-            return super().forward(input).argmax(-1)
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.map = nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.map(x).argmax(-1)
 
     with pytest.raises(UserError, match="no floating tensor"):
-        patchword.size(Whole(2, 2), inputs=(torch.zeros(3, 2),))
-    assert patchword.size(Whole(2, 2), "inference", inputs=(torch.zeros(3, 2),)).total.flops.forward == 24
+        patchword.size(Whole(), inputs=(torch.zeros(3, 2),))
+    assert patchword.size(Whole(), "inference", inputs=(torch.zeros(3, 2),)).total.flops.forward == 24
