@@ -12,6 +12,8 @@ from torch.utils._pytree import tree_leaves
 from patchword.nn.regions import GRADIENT
 
 _MARK = "patchword.module"
+_SHY = (nn.TransformerEncoderLayer, nn.MultiheadAttention)
+"""Modules that leave their fast path when they, or modules in them, have hooks."""
 
 
 class Places:
@@ -24,9 +26,14 @@ class Places:
     def __init__(self, model: nn.Module) -> None:
         self.stack: list[tuple[str, list[Any]]] = []
         self._handles: list[Any] = []
+        hidden: list[str] = []
         for path, module in model.named_modules():
-            self._handles.append(module.register_forward_pre_hook(self._enter(path)))
-            self._handles.append(module.register_forward_hook(self._leave(path), always_call=True))
+            if isinstance(module, _SHY) or any(path.startswith(f"{outer}." if outer else "") for outer in hidden):
+                hidden.append(path)
+                self._handles.append(_Wrapped(module, self._enter(path), self._leave(path)))
+            else:
+                self._handles.append(module.register_forward_pre_hook(self._enter(path)))
+                self._handles.append(module.register_forward_hook(self._leave(path), always_call=True))
 
     def _enter(self, path: str) -> Callable[[nn.Module, Any], None]:
         def enter(_: nn.Module, args: Any) -> None:
@@ -74,6 +81,30 @@ class Regions:
     def gradient(self) -> bool:
         """Whether gradients are computed within a forward pass."""
         return GRADIENT in self._names
+
+
+class _Wrapped:
+    """What hooks do, without a hook."""
+
+    def __init__(self, module: nn.Module, enter: Callable[..., None], leave: Callable[..., None]) -> None:
+        self.module, self.own, inner = module, module.__dict__.get("forward"), module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            out = None
+            enter(module, args)
+            try:
+                out = inner(*args, **kwargs)
+            finally:
+                leave(module, args, out)
+            return out
+
+        module.forward = forward
+
+    def remove(self) -> None:
+        """The module's forward is its own again."""
+        del self.module.forward
+        if self.own is not None:
+            self.module.forward = self.own
 
 
 def _nodes(tree: Any) -> list[Any]:
