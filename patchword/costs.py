@@ -24,7 +24,7 @@ from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of
 from patchword.sizing.published import compare
 from patchword.sizing.published.comparison import Comparison
 from patchword.sizing.record import Record
-from patchword.sizing.size import Sizing, component_of, sizing_of, summarise
+from patchword.sizing.size import Sizing, component_of, sizing_of
 from patchword.sizing.verify import Verification
 from patchword.training.calibration import Calibration, calibrated, has_timings, known_time, verified
 from patchword.training.rehearsed import MODES, rehearsal_of
@@ -107,7 +107,7 @@ def size_report(
     Args:
         spec: a preset's name, a .yaml or .json file, a mapping, or a configuration.
         out: the file to write.
-        mode: `train` or `inference`.
+        mode: `train`, `inference` or `generate`.
         batch: samples, at least one; None: as many as `data.batch.size`.
         device: whose roof the operations stand under.
         overrides: dotted settings, as on the command line.
@@ -120,12 +120,11 @@ def size_report(
         raise UserError("a page shows a step of at least one sample: give a batch of 1 or more")
     run, roof = load_config(spec, overrides), find_device(device)
     samples = batch if batch is not None else run.data.batch.size
-    model, record = record_of(run, _known_mode(mode), samples)
-    found = summarise(model, record, mode, samples)
-    measured = {more: size(run, mode, more).by_phase for more in {1, 2, 2 * samples} - {samples}}
-    write_sizing(
-        Path(out), SizingReport(run.name, found, record, {**measured, samples: found.by_phase}, roof, to_yaml(run))
-    )
+    found, (_, record) = size(run, mode, samples), record_of(run, mode, samples)
+    measured = {samples: found.by_phase}
+    measured |= {more: size(run, mode, more).by_phase for more in {1, 2, 2 * samples} - {samples}}
+    precision = run.train.precision if mode == "train" else "fp32"
+    write_sizing(Path(out), SizingReport(run.name, found, record, measured, roof, to_yaml(run), precision))
     return found
 
 

@@ -86,20 +86,22 @@ def _headline(report: SizingReport, found: Sequence[Kind]) -> Html:
     if roof is not None:
         least = sum(map(roof.least_seconds, found))
         tiles.append(tile("At the very least", _time(least), f"a step on {roof.device}, by its roof"))
+    if report.sizing.time is not None:
+        between = f"{_time(report.sizing.time.low)} to {_time(report.sizing.time.high)}"
+        tiles.append(tile("Here", between, f"a step on this machine ({report.sizing.time.source})"))
     return node("dl", {"class": "tiles"}, *tiles)
 
 
 def _time(seconds: float) -> str:
-    if seconds >= 10:
-        return duration(seconds)
+    if seconds >= 1:
+        return duration(seconds) if seconds >= 10 else f"{plain(seconds)} s"
     return f"{plain(1000 * seconds)} ms" if seconds >= 1e-3 else f"{plain(1e6 * seconds)} µs"
 
 
 def _notes(sizing: Sizing) -> list[str]:
     if not sizing.uncounted:
         return []
-    names = ", ".join(f"{name} ({whole(count)}x)" for name, count in sizing.uncounted.items())
-    return [f"FLOPs lack operations without a formula: {names}."]
+    return [f"FLOPs lack operations without a formula: {_counts(sizing.uncounted)}."]
 
 
 # ------------------------------------------------------------------ sections
@@ -110,8 +112,8 @@ def _memory(report: SizingReport) -> Iterator[Section]:
         return
     found = timeline(report.record)
     lead = (
-        f"The peak of {in_bytes(found.peak)} is reached during {found.during}. What kernels use inside themselves, and "
-        "the program and its libraries, come on top."
+        f"The peak of {in_bytes(found.peak)} is reached during {found.during}. What kernels use inside themselves is "
+        "in it where that is known; the program and its libraries come on top."
     )
     content = [timeline_chart(found), waterfall(at_peak(report.record, component_of))]
     yield Section("memory", "Memory", content, lead)
@@ -142,7 +144,10 @@ def _tables(report: SizingReport) -> Iterator[Section]:
     tied = f"{whole(sizing.tied)} parameters stand in several places and are counted once"
     facts = f"{tied}; buffers hold {whole(sizing.buffers)} numbers more."
     yield Section("components", "Components", [table([head], rows)], facts)
-    yield Section("ledger", "Operations without a formula", [_ledger(sizing)])
+    lacking, unknown = _counts(sizing.uncounted), _counts(report.record.unknown)
+    yield Section(
+        "ledger", "What is not counted", [node("ul", None, _item("FLOPs", lacking), _item("Workspaces", unknown))]
+    )
 
 
 def _component(part: Component, total: bool) -> Html:
@@ -154,14 +159,13 @@ def _component(part: Component, total: bool) -> Html:
     return node("tr", {"class": "best" if total else None}, node("th", {"scope": "row"}, part.name), *values)
 
 
-def _ledger(sizing: Sizing) -> Html:
-    if not sizing.uncounted:
-        return node("p", None, "None: every operation of the step that makes numbers has a formula.")
-    rows = [
-        node("tr", None, node("th", {"scope": "row"}, name), node("td", {"class": "number"}, whole(count)))
-        for name, count in sizing.uncounted.items()
-    ]
-    return table([node("tr", None, heading("Operation"), heading("Times", "number"))], rows)
+def _counts(operations: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({whole(count)}x)" for name, count in operations.items())
+
+
+def _item(what: str, lacking: str) -> Html:
+    said = f"of these operations are not known: {lacking}." if lacking else "of every operation are known."
+    return node("li", None, f"{what} {said}")
 
 
 def _configuration(report: SizingReport) -> Iterator[Section]:

@@ -7,20 +7,24 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from patchword.sizing.record import Record
+from patchword.sizing.record import OPTIMIZER, Record
 
 CATEGORIES: tuple[str, ...] = (
     "parameters",
     "buffers",
     "inputs",
+    "ema",
     "optimizer",
     "gradients",
     "activations",
     "cache",
     "temporaries",
     "workspaces",
+    "libraries",
 )
 """What memory is for, in the order in which it is stacked; a category that is not here comes last."""
+
+_LEAST_SPAN = 0.02  # share of a step, below which a phase's operations are told with those around them
 
 Name = Callable[[str], str]
 """A module's path to its component."""
@@ -98,10 +102,12 @@ def rank(category: str) -> int:
 
 
 def _merged(spans: list[Span]) -> list[Span]:
-    """Without the odd operation that runs beside its phase."""
+    """Without the odd operations that run beside their phase: a loss that makes its gradient at once, in chunks."""
+    least = _LEAST_SPAN * spans[-1].end if spans else 0
     kept: list[Span] = []
     for span in spans:
-        if kept and (kept[-1].phase == span.phase or span.end - span.start < 3):
+        short = span.phase != OPTIMIZER and span.end - span.start < least
+        if kept and (kept[-1].phase == span.phase or short):
             kept[-1] = kept[-1]._replace(end=span.end)
         else:
             kept.append(span)

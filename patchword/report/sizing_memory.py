@@ -11,13 +11,13 @@ from patchword.report.sizing_data import CATEGORIES, Column, Timeline, peak_at, 
 from patchword.sizing.amounts import in_bytes
 from patchword.sizing.devices import Device
 
-_COLOURS: dict[str, int] = dict(zip(CATEGORIES, (0, 7, 6, 3, 4, 1, 2, 5, 8), strict=True))
+_COLOURS: dict[str, int] = dict(zip(CATEGORIES, (0, 7, 6, 8, 3, 4, 1, 2, 5, 9, 10), strict=True))
 _MOST_STRIPS = 90
 _LARGEST = 2**24  # samples, where a curve over the batch ends at the latest
 
 
 def _colour(category: str) -> int:
-    return _COLOURS.get(category, 8)
+    return _COLOURS.get(category, 10)
 
 
 def _byte_scale(most: int) -> tuple[Scale, float, str]:

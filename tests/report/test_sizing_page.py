@@ -102,7 +102,7 @@ def test_what_is_drawn_is_what_was_found(report: SizingReport) -> None:
 def test_the_page_holds_together(report: SizingReport, name: str, parse: Any) -> None:
     page = parse(text := render_sizing(dataclasses.replace(report, device=device(name))))
     titles = page.text("h2")
-    for title in ("Memory", "Memory by batch", "Arithmetic", "Components", "Operations without a formula"):
+    for title in ("Memory", "Memory by batch", "Arithmetic", "Components", "What is not counted"):
         assert title in titles
     drawings = page.all("svg")
     assert len(drawings) == (4 if name == "this-machine" else 5)
