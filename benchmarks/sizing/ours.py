@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 import patchword
-from patchword.config import CaptioningTaskConfig, RunConfig, TextTowerConfig
+from patchword.config import CaptioningTaskConfig, RunConfig
+from patchword.costs import record_of
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
 from patchword.models.generate import Vocabulary, generate
 from patchword.models.presets import load_config
-from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.captioning import CaptioningTask
 from patchword.training.apply import applied_to_blocks
 from patchword.training.learner import Learner
@@ -27,17 +27,6 @@ class _Words:
     """All that a task without data asks of its tokenizer."""
 
     bos_id, eos_id, pad_id = _SPECIAL
-
-
-def full_batch(run: RunConfig, size: int) -> Batch:
-    """`size` made-up samples with every place filled."""
-    task = cast(CaptioningTaskConfig, run.task)
-    length = cast(TextTowerConfig, run.model.towers[task.text]).max_len
-    image, rows = run.data.image, size * run.data.batch.captions
-    ids, predicted = torch.zeros(rows, length + 1, dtype=torch.long), torch.ones(rows, length, dtype=torch.bool)
-    pixels = torch.zeros(size, 3, image.height, image.width, dtype=torch.uint8)
-    inputs: Any = {task.image: ImageInput(pixels), task.text: TextInput(ids[:, :-1], predicted)}
-    return Batch(inputs, {task.text: ids[:, 1:], "predicted": predicted}, tuple(map(str, range(size))))
 
 
 class Training:
@@ -53,7 +42,7 @@ class Training:
         self.context.enter_context(applied_to_blocks(model, self.run.train))
         task = CaptioningTask(cast(Any, self.run.task), self.run, cast(Any, _Words()))
         self.learner = Learner(task, model, self.run.train, "cpu")
-        self.batches = [full_batch(self.run, self.batch) for _ in range(self.run.train.accumulate)]
+        self.batches = [CaptioningTask.full_batch(self.run, self.batch) for _ in range(self.run.train.accumulate)]
         numbers = iter(range(1, 10**6))
         return lambda: self.learner.step(self.batches, next(numbers), 1e-3)
 
@@ -64,9 +53,9 @@ class Training:
         mean = list(learner.ema.mean.values()) if learner.ema is not None else []
         return [*tensors_of(learner.model), *state, *mean, *_of_batches(self.batches)]
 
-    def predict(self) -> int:
+    def predict(self) -> tuple[int, int]:
         """The peak, from the configuration alone."""
-        return patchword.size(self.run, "train", self.batch).peak_bytes
+        return predicted(self.run, "train", self.batch)
 
     def stop(self) -> None:
         """Let go of everything."""
@@ -83,7 +72,7 @@ class Inference:
     def start(self) -> Callable[[], object]:
         self.model = planned_model(self.run).build().eval()
         self.task = CaptioningTask(cast(Any, self.run.task), self.run, cast(Any, _Words()))
-        self.batches = [full_batch(self.run, self.batch)]
+        self.batches = [CaptioningTask.full_batch(self.run, self.batch)]
 
         def look() -> None:
             with torch.no_grad():
@@ -94,8 +83,8 @@ class Inference:
     def kept(self) -> list[Tensor]:
         return [*tensors_of(self.model), *_of_batches(self.batches)]
 
-    def predict(self) -> int:
-        return patchword.size(self.run, "inference", self.batch).peak_bytes
+    def predict(self) -> tuple[int, int]:
+        return predicted(self.run, "inference", self.batch)
 
     def stop(self) -> None:
         del self.model, self.batches
@@ -110,17 +99,22 @@ class Generation:
     def start(self) -> Callable[[], object]:
         self.model = planned_model(self.run).build().eval()
         task = cast(CaptioningTaskConfig, self.run.task)
-        self.inputs = {task.image: full_batch(self.run, self.batch).inputs[task.image]}
+        self.inputs = {task.image: CaptioningTask.full_batch(self.run, self.batch).inputs[task.image]}
         return lambda: generate(self.model, self.inputs, task.decode, _SPECIAL, task.text)
 
     def kept(self) -> list[Tensor]:
         return [*tensors_of(self.model), *(part.pixels for part in cast(Any, self.inputs).values())]
 
-    def predict(self) -> int:
-        return patchword.size(self.run, "generate", self.batch).peak_bytes
+    def predict(self) -> tuple[int, int]:
+        return predicted(self.run, "generate", self.batch)
 
     def stop(self) -> None:
         del self.model, self.inputs
+
+
+def predicted(run: RunConfig, mode: str, batch: int) -> tuple[int, int]:
+    """The peak as `patchword size` says it, and without what only oneDNN sees."""
+    return patchword.size(run, mode, batch).peak_bytes, record_of(run, mode, batch)[1].peak(without="libraries")[0]
 
 
 def tensors_of(model: nn.Module) -> list[Tensor]:
