@@ -285,15 +285,15 @@ MUTANTS = (
     Mutant(
         "attention: beams are folded across samples",
         "nn/attention.py",
-        "q = q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)",
-        "q = q.unflatten(0, (fold, -1)).transpose(0, 1).transpose(1, 2).flatten(2, 3)",
+        "q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)",
+        "q.unflatten(0, (fold, -1)).transpose(0, 1).transpose(1, 2).flatten(2, 3)",
         (LAWS,),
     ),
     Mutant(
         "attention: beams are unfolded in another order",
         "nn/attention.py",
-        "out = out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)",
-        "out = out.unflatten(2, (-1, fold)).transpose(2, 3).transpose(1, 2).flatten(0, 1)",
+        "out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)",
+        "out.unflatten(2, (-1, fold)).transpose(2, 3).transpose(1, 2).flatten(0, 1)",
         (LAWS,),
     ),
     Mutant(

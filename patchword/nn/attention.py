@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from patchword.cache import LayerCache, MemoryCache
@@ -68,12 +67,8 @@ class Attention(nn.Module):
         q = self._queries(x, view)
         k, v = self._keys_and_values(x, view, cache, q)
         own = None if self.cross else cache
-        fold = q.shape[0] // max(k.shape[0], 1) if self.cross else 1
-        if fold > 1:  # beams of one sample share its memory: they become more queries of the same row
-            q = q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)
-        out = self.mechanism(q, k, v, view.mask, view.bias, own)
-        if fold > 1:
-            out = out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)
+        fold = self._fold(q, k)
+        out = _unfolded(self.mechanism(_folded(q, fold), k, v, view.mask, view.bias, own), fold)
         out = out.transpose(1, 2).flatten(2)
         if self.gate_proj is not None:
             out = out * self.gate_proj(x, modality).sigmoid()
@@ -118,18 +113,27 @@ class Attention(nn.Module):
         """What decoding remembers of this layer."""
         return MemoryCache() if self.cross else self.mechanism.new_cache(batch, max_len, like, static)
 
-    def weights(self, x: Tensor, view: View) -> Tensor:
-        """How much each token looks at each other, softmax(scale q k^T), for pictures and study; [B, H, T, S].
+    def _fold(self, q: Tensor, k: Tensor) -> int:
+        """How many beams of one sample share its memory: they become more queries of the same row."""
+        return q.shape[0] // max(k.shape[0], 1) if self.cross else 1
 
-        The exact weights whatever the mechanism approximates; rows that may see nothing are zero.
+    def weights(self, x: Tensor, view: View) -> Tensor:
+        """How much each token takes of each other, for pictures and study; [B, H, T, S].
+
+        What the mechanism itself gives them: of sparse kinds zero outside their pattern, of linear ones by their
+        features, of pooled keys and differences of maps possibly negative. Rows that may see nothing are zero.
         """
         q = self._queries(x, view)
         k, _ = self._keys_and_values(x, view, None, q)
-        k = k.repeat_interleave(self.num_heads // k.shape[1], 1)
-        config = self.mechanism.config
-        see = view.mask.dense(config.causal, config.window, x.device)
-        scores = q @ k.transpose(-1, -2) * self.mechanism.scale
-        if view.bias is not None:
-            scores = scores + view.bias(q * self.mechanism.scale)
-        scores = scores.masked_fill(~see, float("-inf"))
-        return torch.nan_to_num(scores.softmax(-1), nan=0.0)
+        fold = self._fold(q, k)
+        return _unfolded(self.mechanism.weights(_folded(q, fold), k, view.mask, view.bias), fold)
+
+
+def _folded(q: Tensor, fold: int) -> Tensor:
+    """[B, H, T, E] -> [B / fold, H, fold * T, E]."""
+    return q if fold <= 1 else q.unflatten(0, (-1, fold)).transpose(1, 2).flatten(2, 3)
+
+
+def _unfolded(out: Tensor, fold: int) -> Tensor:
+    """And back."""
+    return out if fold <= 1 else out.unflatten(2, (fold, -1)).transpose(1, 2).flatten(0, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from patchword.cache import KeyValueCache, LayerCache
@@ -32,6 +33,28 @@ class Mechanism(nn.Module, ABC):
 
     def share(self, first: Self) -> None:
         """Take over what all layers of a stack have in common from its first layer."""
+
+    def gathered(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
+        """What each query gathers before anything that is not a sum over values; as `forward` -> [B, H, T, E]."""
+        return self(q, k, v, mask, bias)
+
+    def weights(self, q: Tensor, k: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
+        """How much of each value each query takes, whatever the mechanism: [B, H, T, S]; nothing is dropped.
+
+        Read off what is gathered of values that are one for a single key and zero for all others, E keys at a time.
+        """
+        length, width = k.shape[2], self.head_dim
+        ones = torch.eye(length, -(-length // width) * width, dtype=q.dtype, device=q.device)
+        training = self.training
+        self.eval()
+        try:
+            parts = [
+                self.gathered(q, k, one.expand(k.shape[0], self.num_kv_heads, -1, -1), mask, bias)
+                for one in ones.split(width, 1)
+            ]
+        finally:
+            self.train(training)
+        return torch.cat([q.new_zeros(*q.shape[:3], 0), *parts], -1)[..., :length]
 
     def after_step(self) -> None:
         """What happens between two training steps; the trainer calls it after each, others who train must, too."""

@@ -49,6 +49,10 @@ class DifferentialAttention(Mechanism):
         out = F.rms_norm(self._look(q, k, v, mask, bias), self.gain.shape, self.gain, _EPS) * (1 - self.first)
         return out.unflatten(-1, (2, -1)).transpose(2, 3).flatten(1, 2)
 
+    def gathered(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None = None) -> Tensor:
+        """Before the norm; both heads of a pair see by the difference of their maps, which may be negative."""
+        return self._look(q, k, v, mask, bias)[..., : self.head_dim].repeat(1, 2, 1, 1)
+
     def _look(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Bias | None) -> Tensor:
         """What the difference of each pair's maps gathers; [B, H / 2, T, 2E]."""
         amount = self._lambda()[:, None, None].to(q.dtype)
