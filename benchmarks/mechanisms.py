@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from benchmarks.device import best_device, most_bytes, waited
 from benchmarks.loglog import loglog
 from benchmarks.mechanism_peers import PEERS
-from benchmarks.peak import peak_bytes
 from patchword.cache import LayerCache
 from patchword.config import (
     AttentionConfig,
@@ -39,6 +39,8 @@ from patchword.sequence import Mask, SequenceInfo
 
 HEADS, HEAD_DIM = 8, 64
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192, 16384)
+LONGER = (32768, 65536, 131072)
+"""On CUDA beside."""
 MOST_TOPK = 2048  # n^2 without a fused kernel: minutes beyond
 
 Run = Callable[[], object]
@@ -80,15 +82,15 @@ class Result(NamedTuple):
     """Bytes, forward and backward."""
 
 
-def inputs(length: int) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(length: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys, values; [1, H, n, E]."""
-    q, k, v = torch.randn(3, 1, HEADS, length, HEAD_DIM).unbind(0)
+    q, k, v = torch.randn(3, 1, HEADS, length, HEAD_DIM, device=device).unbind(0)
     return q.contiguous().requires_grad_(), k.contiguous().requires_grad_(), v.contiguous().requires_grad_()
 
 
-def ours(config: AttentionConfig, length: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def ours(config: AttentionConfig, length: int, device: torch.device) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The mechanism as a function of queries, keys, values."""
-    mechanism: Mechanism = config.build(HEAD_DIM)
+    mechanism: Mechanism = config.build(HEAD_DIM).to(device)
     for parameter in mechanism.parameters():
         torch.nn.init.normal_(parameter, std=length**-0.5)
 
@@ -98,12 +100,12 @@ def ours(config: AttentionConfig, length: int) -> Callable[[Tensor, Tensor, Tens
     return attend
 
 
-def decode_step(config: AttentionConfig, length: int) -> Run | None:
+def decode_step(config: AttentionConfig, length: int, device: torch.device) -> Run | None:
     """One more token after `length`; None: this kind does not decode."""
     if "cache" not in config.can or not config.causal:
         return None
-    mechanism: Mechanism = config.build(HEAD_DIM)
-    q, k, v = (x.detach() for x in inputs(length))
+    mechanism: Mechanism = config.build(HEAD_DIM).to(device)
+    q, k, v = (x.detach() for x in inputs(length, device))
     cache: LayerCache = mechanism.new_cache(1, length + 1000, q, static=False)
     places, last = length, [x[:, :, -1:].contiguous() for x in (q, k, v)]
 
@@ -119,9 +121,9 @@ def decode_step(config: AttentionConfig, length: int) -> Run | None:
     return step
 
 
-def forward_of(attend: Callable[[Tensor, Tensor, Tensor], Tensor], length: int) -> Run:
+def forward_of(attend: Callable[[Tensor, Tensor, Tensor], Tensor], length: int, device: torch.device) -> Run:
     """Without gradients."""
-    q, k, v = (x.detach() for x in inputs(length))
+    q, k, v = (x.detach() for x in inputs(length, device))
 
     @torch.inference_mode()
     def run() -> Tensor:
@@ -130,9 +132,9 @@ def forward_of(attend: Callable[[Tensor, Tensor, Tensor], Tensor], length: int) 
     return run
 
 
-def both_of(attend: Callable[[Tensor, Tensor, Tensor], Tensor], length: int) -> Run:
+def both_of(attend: Callable[[Tensor, Tensor, Tensor], Tensor], length: int, device: torch.device) -> Run:
     """With the gradients of queries, keys and values."""
-    q, k, v = inputs(length)
+    q, k, v = inputs(length, device)
 
     def run() -> None:
         attend(q, k, v).sum().backward()
@@ -155,20 +157,21 @@ def in_turn(runs: dict[str, Run], seconds: float) -> dict[str, float]:
     return {name: median(found) for name, found in times.items()}
 
 
-def measure(length: int, seconds: float) -> Iterator[Result]:
+def measure(length: int, seconds: float, device: torch.device) -> Iterator[Result]:
     """All mechanisms and their public peers at one length."""
     configs = kinds(length)
-    calls = {name: ours(config, length) for name, config in configs.items()}
+    calls = {name: ours(config, length, device) for name, config in configs.items()}
     for peer in PEERS:
         if peer.ours in configs and length <= peer.most:
-            calls[peer.name] = peer.make(length, HEADS, HEAD_DIM)
-    forward = in_turn({name: forward_of(call, length) for name, call in calls.items()}, seconds)
-    both = in_turn({name: both_of(call, length) for name, call in calls.items()}, seconds)
-    steps = {name: decode_step(config, length) for name, config in configs.items()}
-    step = in_turn({name: run for name, run in steps.items() if run is not None}, seconds / 4)
+            with device:  # what they make stands there
+                calls[peer.name] = peer.make(length, HEADS, HEAD_DIM)
+    forward = in_turn({name: waited(forward_of(call, length, device), device) for name, call in calls.items()}, seconds)
+    both = in_turn({name: waited(both_of(call, length, device), device) for name, call in calls.items()}, seconds)
+    steps = {name: decode_step(config, length, device) for name, config in configs.items()}
+    step = in_turn({name: waited(run, device) for name, run in steps.items() if run is not None}, seconds / 4)
     for name, call in calls.items():
-        run = both_of(call, length)
-        yield Result(name, length, forward[name], both[name], step.get(name), peak_bytes(run))
+        run = both_of(call, length, device)
+        yield Result(name, length, forward[name], both[name], step.get(name), most_bytes(run, device))
 
 
 def slope(results: list[Result], name: str) -> float:
@@ -227,24 +230,27 @@ def crossovers(results: list[Result]) -> str:
 def main() -> None:
     """Measure, print the tables, write the plots."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mechanisms", description=__doc__)
-    parser.add_argument("--lengths", type=int, nargs="+", default=list(LENGTHS))
+    parser.add_argument("--device", default=best_device(), help="cpu or cuda; default: cuda where it is there")
+    parser.add_argument("--lengths", type=int, nargs="+", help="default: 256 ... 16,384, on cuda to 131,072")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=4.0, help="least time for each length and pass")
     parser.add_argument("--plots", type=Path, help="folder for time.svg and memory.svg")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
+    device = torch.device(options.device)
+    lengths = tuple(options.lengths or (LENGTHS + (LONGER if device.type == "cuda" else ())))
     results: list[Result] = []
-    for length in options.lengths:
-        results += measure(length, options.seconds)
+    for length in lengths:
+        results += measure(length, options.seconds, device)
         print(f"{length} tokens: done", file=sys.stderr, flush=True)
-    print(table(results, tuple(options.lengths)), crossovers(results), ratios(results), sep="\n\n")
+    print(table(results, lengths), crossovers(results), ratios(results), sep="\n\n")
     print("\nSlope of bytes over length, from 1,024 tokens on (1 is linear, 2 is quadratic):")
     for name in dict.fromkeys(r.name for r in results):
         print(f"- {name}: {slope(results, name):.2f}")
     if options.plots is not None:
         options.plots.mkdir(parents=True, exist_ok=True)
-        mine = [name for name in kinds(options.lengths[0]) if not name.startswith("topk")]
+        mine = [name for name in kinds(lengths[0]) if not name.startswith("topk")]
         for file, title, unit, what in (
             ("time.svg", "Forward and backward", "ms", "both"),
             ("memory.svg", "Bytes of tensors at the peak, forward and backward", "MB", "peak"),
