@@ -80,4 +80,6 @@ def chunked_cross_entropy(
         smoothing: share of the target spread over all V (Szegedy et al. 2016), as torch's `label_smoothing`.
         chunk: tokens whose V scores exist at one time.
     """
+    if not torch.is_grad_enabled():  # within a function of autograd's, weights still seem to want gradients
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
     return _ChunkedCrossEntropy.apply(x, weight, bias, target, smoothing, chunk)  # pyright: ignore[reportReturnType]

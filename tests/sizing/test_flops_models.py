@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import patchword
+from patchword.cli import main
 from patchword.config import (
     AttentionPoolConfig,
     BottleneckFusionConfig,
@@ -186,3 +188,19 @@ def _depth(run: RunConfig, name: str) -> int:
     part = run.model.trunk if name == "trunk" else run.model.towers[name]
     assert part is not None
     return part.depth
+
+
+def test_a_look_without_gradients_computes_none() -> None:
+    found = patchword.size("captioner-tiny", "inference", batch=2, **{"model.image.depth": 1, "model.trunk.depth": 1})
+    assert found.total.flops.backward == 0
+    assert found.total.flops.hardware == found.total.flops.forward > 0
+
+
+def test_the_command_names_both_conventions(capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["captioner-tiny", "model.image.depth=1", "model.trunk.depth=1", "--batch", "2"]
+    assert main(["size", *small, "--json"]) == 0
+    flops = json.loads(capsys.readouterr().out)["flops"]
+    assert set(flops) >= {"forward", "backward", "hardware", "recomputed", "vector"}
+    assert flops["hardware"] > flops["forward"] + flops["backward"]  # fused attention computes scores again
+    assert main(["size", *small]) == 0
+    assert "hardware" in capsys.readouterr().out
