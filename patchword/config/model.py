@@ -11,8 +11,8 @@ from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
 from patchword.config.fusion import FusionConfig, LookingFusionConfig, ReaderFusionConfig, under
 from patchword.config.names import name_problems
-from patchword.config.numbers import Dropout, Positive, PositiveFloat
-from patchword.config.parts import InitConfig, NormalInitConfig
+from patchword.config.numbers import Activation, Dropout, Positive, PositiveFloat
+from patchword.config.parts import InitConfig, LayerNormConfig, NormalInitConfig, NormConfig
 from patchword.config.pooling import MeanPoolConfig, PoolConfig
 from patchword.config.positions import PerModalityPositionConfig
 from patchword.config.stack import StackConfig
@@ -38,6 +38,8 @@ class TextTowerConfig(TowerConfig, kind="text"):
     """The longest text, in tokens."""
     embed_scale: bool = False
     """Whether embeddings are multiplied by sqrt(dim), as in Vaswani et al. 2017."""
+    shares: str | None = None
+    """Another text tower whose embedding table is this one's, too (Vaswani et al. 2017); null: it has its own."""
 
 
 class ImageTowerConfig(TowerConfig, kind="image"):
@@ -54,6 +56,8 @@ class ImageTowerConfig(TowerConfig, kind="image"):
     empty: none, as in ViT."""
     cls_token: bool = False
     """Whether a learned token stands before the patches."""
+    patch_bias: bool = True
+    """Whether the patch map has an offset."""
     embed_norm: bool = False
     """Whether a norm follows the patch map."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -105,6 +109,10 @@ class LanguageHeadConfig(HeadConfig, kind="language"):
     """Whether the map is that tower's embedding table (Press and Wolf 2017)."""
     bias: bool = False
     """Whether the map has an offset."""
+    transform: Activation | None = None
+    """A map of the tokens, this function and a norm come before the scores (Devlin et al. 2019); null: nothing does."""
+    norm: NormConfig = LayerNormConfig()
+    """The norm of `transform`."""
 
 
 class LabelHeadConfig(HeadConfig, kind="label"):
@@ -114,6 +122,8 @@ class LabelHeadConfig(HeadConfig, kind="label"):
     """Number of classes."""
     pool: PoolConfig = MeanPoolConfig()
     """How the tokens become one vector."""
+    transform: Activation | None = None
+    """A map of that vector and this function come before the scores (tanh: BERT's pooler); null: nothing does."""
 
 
 class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
@@ -123,6 +133,8 @@ class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
     """Width of that vector."""
     pool: PoolConfig = MeanPoolConfig()
     """How the tokens become one vector."""
+    bias: bool = False
+    """Whether the map to it has an offset."""
     normalize: bool = True
     """Whether its length is 1."""
 
@@ -164,8 +176,23 @@ class ModelConfig(Config):
                 yield Problem(
                     f"towers.{name}.{path}", "a tower has one modality: only a trunk can have parts for several"
                 )
+            yield from self._sharing_problems(name, tower)
         for name, head in self.heads.items():
             yield from self._head_problems(name, head)
+
+    def _sharing_problems(self, name: str, tower: TowerConfig) -> Iterator[Problem]:
+        if not isinstance(tower, TextTowerConfig) or tower.shares is None:
+            return
+        owners = {n: t for n, t in self.towers.items() if isinstance(t, TextTowerConfig) and t.shares is None}
+        owner, where = owners.get(tower.shares), f"towers.{name}.shares"
+        if owner is None:
+            yield Problem(where, unknown("text tower with a table of its own", tower.shares, owners))
+        elif (owner.dim, owner.vocab_size) != (tower.dim, tower.vocab_size):
+            yield Problem(
+                where,
+                f"the table of {tower.shares} is {owner.vocab_size} x {owner.dim} (vocab_size x dim), "
+                f"this tower's would be {tower.vocab_size} x {tower.dim}",
+            )
 
     def _fusion_problems(self) -> Iterator[Problem]:
         fusion, trunk = self.fusion, self.trunk

@@ -52,6 +52,8 @@ class StackConfig(Config):
     """The norm of every step, and the last one."""
     residual: ResidualConfig = ResidualConfig()
     """What surrounds each step."""
+    entry_norm: bool = False
+    """Whether a norm stands before the first block, after what positions add (BERT; the picture's tower of CLIP)."""
     final_norm: bool = True
     """Whether a norm follows the last block."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from patchword.cache import StackCache
-from patchword.config import LanguageHeadConfig, ModelConfig, implements, unknown
+from patchword.config import LanguageHeadConfig, ModelConfig, TextTowerConfig, implements, unknown
 from patchword.models.output import ModelOutput
 from patchword.models.tower import TextTower, Tower
 from patchword.nn import Stack
@@ -49,6 +49,10 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.towers = nn.ModuleDict({name: tower.build() for name, tower in config.towers.items()})
+        for name, tower in config.towers.items():
+            if isinstance(tower, TextTowerConfig) and tower.shares is not None:
+                owner = cast(TextTower, self.towers[tower.shares])
+                cast(TextTower, self.towers[name]).embedding.table = owner.embedding.table
         dims = {name: tower.dim for name, tower in config.towers.items()}
         self.fusion, self.trunk = None, None
         if config.fusion is not None:

@@ -47,7 +47,7 @@ class PatchEmbedding(nn.Module):
         self.patch = config.patch_size
         self.stem = ConvStem(config.channels, config.stem)
         self.cell = (self.patch[0] // self.stem.factor, self.patch[1] // self.stem.factor)
-        self.proj = nn.Linear(self.stem.out_channels * self.cell[0] * self.cell[1], config.dim)
+        self.proj = nn.Linear(self.stem.out_channels * self.cell[0] * self.cell[1], config.dim, config.patch_bias)
         self.norm = config.norm.build(config.dim) if config.embed_norm else None
         self.cls = nn.Parameter(torch.empty(config.dim)) if config.cls_token else None
         self.channels = config.channels

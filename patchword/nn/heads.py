@@ -5,8 +5,29 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchword.config import EmbeddingHeadConfig, LabelHeadConfig, LanguageHeadConfig, implements
+from patchword.config import EmbeddingHeadConfig, LabelHeadConfig, LanguageHeadConfig, NormConfig, implements
+from patchword.nn.activations import ACTIVATIONS
 from patchword.sequence import Tokens
+
+
+class Transform(nn.Module):
+    """norm(activation(map(x))): what may stand before the last map of a head (Devlin et al. 2019).
+
+    Args:
+        activation: the function, by name.
+        norm: the norm; None: none.
+        dim: width of what is read (D).
+    """
+
+    def __init__(self, activation: str, norm: NormConfig | None, dim: int) -> None:
+        super().__init__()
+        self.activation, self.proj = ACTIVATIONS[activation], nn.Linear(dim, dim)
+        self.norm = norm.build(dim) if norm is not None else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] -> [..., D]."""
+        y = self.activation(self.proj(x))
+        return y if self.norm is None else self.norm(y)
 
 
 @implements(LanguageHeadConfig)
@@ -21,13 +42,18 @@ class LanguageHead(nn.Module):
 
     def __init__(self, config: LanguageHeadConfig, dim: int, table: nn.Embedding) -> None:
         super().__init__()
+        self.transform = Transform(config.transform, config.norm, dim) if config.transform is not None else None
         self.proj = nn.Linear(dim, table.num_embeddings, bias=config.bias)
         if config.tied:
             self.proj.weight = table.weight
 
     def forward(self, tokens: Tokens) -> Tensor:
         """[B, T, D] -> [B, T, V]."""
-        return self.proj(tokens.x)
+        return self.proj(self.given(tokens.x))
+
+    def given(self, x: Tensor) -> Tensor:
+        """What the map to scores is given of tokens, for a loss that never holds all scores; [..., D] -> same."""
+        return x if self.transform is None else self.transform(x)
 
 
 @implements(LabelHeadConfig)
@@ -37,11 +63,13 @@ class LabelHead(nn.Module):
     def __init__(self, config: LabelHeadConfig, dim: int) -> None:
         super().__init__()
         self.pool = config.pool.build(dim)
+        self.transform = Transform(config.transform, None, dim) if config.transform is not None else None
         self.proj = nn.Linear(dim, config.num_classes)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """[B, T, D] -> [B, num_classes]."""
-        return self.proj(self.pool(tokens))
+        x = self.pool(tokens)
+        return self.proj(x if self.transform is None else self.transform(x))
 
 
 @implements(EmbeddingHeadConfig)
@@ -51,7 +79,7 @@ class EmbeddingHead(nn.Module):
     def __init__(self, config: EmbeddingHeadConfig, dim: int) -> None:
         super().__init__()
         self.pool, self.normalize = config.pool.build(dim), config.normalize
-        self.proj = nn.Linear(dim, config.out_dim, bias=False)
+        self.proj = nn.Linear(dim, config.out_dim, bias=config.bias)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """[B, T, D] -> [B, out_dim]."""

@@ -38,6 +38,7 @@ class Stack(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i, memory_dim) for i in range(config.depth))
         for block in self.blocks:
             cast(Block, block).share(cast(Block, self.blocks[0]))
+        self.entry_norm = config.norm.build(config.dim) if config.entry_norm else None
         self.norm = config.norm.build(config.dim) if config.final_norm and config.depth else None
 
     def forward(
@@ -47,6 +48,8 @@ class Stack(nn.Module):
         own = self.view(tokens, cache)
         look = {n: look_at(m, own) for n, m in memory.items()} if isinstance(memory, Mapping) else look_at(memory, own)
         x = self.position.add(tokens.x, own.mask.queries)
+        if self.entry_norm is not None:
+            x = self.entry_norm(x)
         for i, block in enumerate(self.blocks):
             x = block(x, own, look, cache.blocks[i] if cache is not None else None)
         return x if self.norm is None else self.norm(x)

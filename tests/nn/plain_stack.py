@@ -283,6 +283,8 @@ def stack(
 
     for b, t in np.ndindex(x.shape[:2]):
         x[b, t] = add_place(w, at(b, t), x[b, t])
+    if config.entry_norm:
+        x = norm(w, "entry_norm", config.norm, x)
 
     def residual(name: str, x: Array, step: Callable[[Array], Array]) -> Array:
         gain = w.get(f"{name}.gain", np.ones(()))

@@ -77,6 +77,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "dropout": (0.0, 0.3),
     "gate": (False, True),
     "dtype": (torch.float64, torch.float32),
+    "entry_norm": (False, True),
     "final_norm": (True, False),
     "depth": (2, 1),
 }
@@ -137,6 +138,7 @@ def _case(number: int, index: dict[str, int]) -> Case:
         ffn=pick["ffn"],
         norm=pick["norm"],
         residual=pick["residual"],
+        entry_norm=pick["entry_norm"],
         final_norm=pick["final_norm"],
     )
     kinds = [pick["roles"], position.kind + (" grid" if grid else ""), pick["norm"].kind, pick["residual"].placement]

@@ -1,0 +1,132 @@
+"""Small options of heads and towers against the arithmetic that they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from patchword.config import (
+    ConfigError,
+    CrossFusionConfig,
+    EmbeddingHeadConfig,
+    FirstPoolConfig,
+    HeadConfig,
+    ImageTowerConfig,
+    LabelHeadConfig,
+    LanguageHeadConfig,
+    LayerNormConfig,
+    ModelConfig,
+    SoftmaxAttentionConfig,
+    StackConfig,
+    TextTowerConfig,
+)
+from patchword.models.model import Model, count_parameters, tied_names
+from patchword.sequence import TextInput
+from patchword.testing import randomise
+
+DIM, VOCAB = 12, 17
+
+
+def built(config: ModelConfig) -> Model:
+    model: Model = config.build()
+    randomise(model, torch.Generator().manual_seed(5))
+    return model.double().eval()
+
+
+def text_model(head: HeadConfig) -> Model:
+    tower = TextTowerConfig(dim=DIM, depth=1, vocab_size=VOCAB)
+    return built(ModelConfig(towers={"text": tower}, heads={"out": head}))
+
+
+def weights(model: Model, name: str) -> tuple[Tensor, Tensor]:
+    state = model.state_dict()
+    return state[f"{name}.weight"], state[f"{name}.bias"]
+
+
+def close(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
+
+
+@torch.no_grad()
+def test_a_language_head_may_transform_tokens_first() -> None:
+    norm = LayerNormConfig(eps=1e-3)
+    model = text_model(LanguageHeadConfig(source="text", bias=True, transform="relu", norm=norm))
+    out = model({"text": torch.randint(0, VOCAB, (2, 5))})
+    inner = F.relu(F.linear(out.towers["text"].x, *weights(model, "heads.out.transform.proj")))
+    inner = F.layer_norm(inner, (DIM,), *weights(model, "heads.out.transform.norm"), eps=1e-3)
+    close(out.heads["out"], F.linear(inner, *weights(model, "heads.out.proj")))
+    assert tied_names(model) == {"heads.out.proj.weight": "towers.text.embedding.table.weight"}
+
+
+@torch.no_grad()
+def test_a_label_head_may_transform_its_vector_first() -> None:
+    model = text_model(LabelHeadConfig(source="text", num_classes=3, pool=FirstPoolConfig(), transform="tanh"))
+    out = model({"text": torch.randint(0, VOCAB, (2, 5))})
+    inner = torch.tanh(F.linear(out.towers["text"].x[:, 0], *weights(model, "heads.out.transform.proj")))
+    close(out.heads["out"], F.linear(inner, *weights(model, "heads.out.proj")))
+
+
+@torch.no_grad()
+def test_an_embedding_head_may_have_an_offset() -> None:
+    head = EmbeddingHeadConfig(source="text", out_dim=5, pool=FirstPoolConfig(), bias=True, normalize=False)
+    model = text_model(head)
+    out = model({"text": torch.randint(0, VOCAB, (2, 4))})
+    close(out.heads["out"], F.linear(out.towers["text"].x[:, 0], *weights(model, "heads.out.proj")))
+    assert text_model(head.replace(bias=False)).state_dict().keys().isdisjoint({"heads.out.proj.bias"})
+
+
+@torch.no_grad()
+def test_the_patch_map_may_have_no_offset() -> None:
+    tower = ImageTowerConfig(dim=DIM, depth=1, image_size=(8, 8), patch_size=(4, 4), patch_bias=False)
+    model = built(ModelConfig(towers={"image": tower}, heads={}))
+    assert "towers.image.embedding.proj.bias" not in model.state_dict()
+    grey = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)  # the mean of pixels: nothing is left to map
+    assert not model.towers["image"].embedding(grey).x.any()  # pyright: ignore
+
+
+def two_texts(**target: Any) -> ModelConfig:
+    source = TextTowerConfig(dim=DIM, depth=1, vocab_size=VOCAB)
+    towers = {"source": source, "target": TextTowerConfig(dim=DIM, depth=0, vocab_size=VOCAB).replace(**target)}
+    own = SoftmaxAttentionConfig()
+    trunk = StackConfig(dim=DIM, depth=1, attention=own.replace(causal=True), cross_attention=own)
+    head = {"text": LanguageHeadConfig(text="target")}
+    return ModelConfig(towers=towers, fusion=CrossFusionConfig(reader="target"), trunk=trunk, heads=head)
+
+
+def test_text_towers_may_share_their_table() -> None:
+    alone, shared = built(two_texts()), built(two_texts(shares="source"))
+    assert count_parameters(alone) - count_parameters(shared) == VOCAB * DIM
+    owner = "towers.source.embedding.table.weight"
+    assert tied_names(shared) == {"towers.target.embedding.table.weight": owner, "heads.text.proj.weight": owner}
+    same = shared.state_dict() | {}
+    alone.load_state_dict(same)
+    ids = {"source": torch.randint(0, VOCAB, (2, 5)), "target": torch.randint(0, VOCAB, (2, 4))}
+    close(shared(ids).heads["text"], alone(ids).heads["text"])
+    shared(ids).heads["text"].square().mean().backward()
+    assert shared.get_parameter(owner).grad is not None
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ({"shares": "sorce"}, "did you mean 'source'"),
+        ({"shares": "target"}, "allowed: source"),
+        ({"shares": "source", "vocab_size": 9}, "17 x 12"),
+    ],
+)
+def test_a_table_that_cannot_be_shared_is_refused(target: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        two_texts(**target)
+
+
+def test_a_stack_may_begin_with_a_norm_and_still_reads_nothing() -> None:
+    tower = TextTowerConfig(dim=DIM, depth=1, vocab_size=VOCAB, entry_norm=True)
+    model = built(ModelConfig(towers={"text": tower}, heads={"out": LanguageHeadConfig(source="text", text="text")}))
+    scores = model({"text": TextInput(torch.zeros(2, 0, dtype=torch.long))}).heads["out"]
+    assert scores.shape == (2, 0, VOCAB)
+    (scores.sum() + sum(p.sum() * 0 for p in model.parameters())).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
