@@ -19,13 +19,14 @@ import time
 from pathlib import Path
 
 from mutations import MUTANTS, Mutant
+from mutations_of_blocks import BLOCK_MUTANTS
 from mutations_of_fusion import FUSION_MUTANTS
 from mutations_of_kernels import KERNEL_MUTANTS
 from mutations_of_positions import POSITION_MUTANTS
 from mutations_of_runs import RUN_MUTANTS
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = (*MUTANTS, *FUSION_MUTANTS, *KERNEL_MUTANTS, *POSITION_MUTANTS, *RUN_MUTANTS)
+ALL = (*MUTANTS, *BLOCK_MUTANTS, *FUSION_MUTANTS, *KERNEL_MUTANTS, *POSITION_MUTANTS, *RUN_MUTANTS)
 
 
 def copy(target: Path) -> None:

@@ -21,6 +21,10 @@ def test_names_tell_mutants_apart() -> None:
     assert len({mutant.name for mutant in ALL}) == len(ALL)
 
 
+def test_the_readme_counts_them() -> None:
+    assert f"{len(ALL)} mistakes" in (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_every_mutant_is_caught() -> None:
     assert main([]) == 0
