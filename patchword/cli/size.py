@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from patchword.cli.fit import chosen, report
 from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table
 from patchword.cli.published import show
 
@@ -25,7 +26,13 @@ def command(
         str, typer.Option("--mode", help="train: a whole step; inference: a forward pass without gradients.")
     ] = "train",
     fit: Annotated[
-        str | None, typer.Option("--fit", metavar="MEMORY", help="Size the largest batch that fits: 512MiB, 80GB.")
+        str | None,
+        typer.Option(
+            "--fit", metavar="DEVICE|MEMORY", help="Size the largest batch that fits: rtx-4090, 512MiB, 80GB."
+        ),
+    ] = None,
+    target: Annotated[
+        int | None, typer.Option("--target-batch", help="With --fit: samples of a step, to accumulate.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with drawings of all of it.")
@@ -42,26 +49,25 @@ def command(
     addition as two: forward and backward are what the definition asks for, hardware is what kernels compute of it.
     """
     from patchword.config import UserError, parse_overrides
-    from patchword.costs import largest_batch, size, size_report
-    from patchword.sizing.fit import parse_bytes
+    from patchword.costs import size, size_report
 
-    settings = parse_overrides(overrides or [])
+    settings, fitting = parse_overrides(overrides or []), None
     if formula is not None:
-        if fit is not None or html is not None or mode != "train":
+        if fit is not None or target is not None or html is not None or mode != "train":
             raise UserError("--formula compares figures as published: it goes with --batch and --json alone")
         show(spec, formula, settings, batch, as_json)
         return
     if fit is not None:
         if batch is not None:
             raise UserError("--batch and --fit both choose the batch: drop one of them")
-        batch = largest_batch(spec, parse_bytes(fit), mode, **settings)
-        if not batch:
-            raise UserError(f"not even one sample fits in {fit}; see: patchword size {spec} --batch 1")
+        batch, fitting = chosen(spec, fit, mode, target, settings)
+    elif target is not None:
+        raise UserError("--target-batch goes with --fit: it says how often to accumulate what fits")
     found = size(spec, mode, batch, **settings) if html is None else size_report(spec, html, mode, batch, **settings)
     if as_json:
-        print_json(found.to_dict())
+        print_json(found.to_dict() | ({"fit": fitting.to_dict()} if fitting is not None else {}))
     else:
-        typer.echo(_report(found))
+        typer.echo(_report(found) + (f"\n{report(fitting, fit or '')}" if fitting is not None else ""))
 
 
 def _report(found: Sizing) -> str:
