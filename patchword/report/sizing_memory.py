@@ -23,7 +23,7 @@ def _colour(category: str) -> int:
 def _byte_scale(most: int) -> tuple[Scale, float, str]:
     """A scale in the unit that suits, that unit's bytes, and its name."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if most >= size:
+        if most >= 2 * size:
             return value_scale([0.0, most / size], from_zero=True), size, unit
     return value_scale([0.0, float(most)], from_zero=True), 1.0, "bytes"
 
@@ -86,7 +86,7 @@ def _peak(frame: Frame, found: Timeline, x: Scale, y: Scale, size: float) -> lis
             {"class": "mark", "x1": at(across), "x2": at(across), "y1": at(up), "y2": frame.height - frame.bottom},
         ),
         node("circle", {"class": "mark", "cx": at(across), "cy": at(up), "r": 4}, node("title", None, found.during)),
-        text(across + (-10 if left else 10), max(up + 4, frame.top), said, "end" if left else "start", "strong"),
+        text(across + (-10 if left else 10), max(up - 6, frame.top), said, "end" if left else "start", "strong"),
     ]
 
 

@@ -15,8 +15,9 @@ def in_flops(count: float) -> str:
 
 
 def in_bytes(count: float) -> str:
-    """`21.4 MiB`."""
+    """`21.4 MiB`, `1.04 GiB`."""
     for unit, factor in _BYTES:
         if count >= factor:
-            return f"{count / factor:,.1f} {unit}"
+            found = count / factor
+            return f"{found:,.{2 if found < 9.995 else 1}f} {unit}"
     return f"{count:,.0f} B"
