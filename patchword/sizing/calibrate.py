@@ -18,16 +18,20 @@ from patchword.sizing.signature import single
 from patchword.sizing.timings import Timings
 from patchword.sizing.unique import RemakeError, Timing, time_operation
 
-MARGIN = 0.06
+MARGIN = 0.08
 """Share by which an interval is widened at both ends: a machine is not equally fast at all hours."""
-_DISTANCE = {FORWARD: (0.0, 1.0), BACKWARD: (0.0, 1.0), OPTIMIZER: (0.5, 1.0), "inference": (0.0, 0.5)}
+DISTANCE = {FORWARD: (0.0, 0.6), BACKWARD: (0.0, 0.6), OPTIMIZER: (0.5, 1.0), "inference": (0.0, 0.4)}
 """How far away what an operation reads may be, from near (0) to far (1), by the name of a phase's overhead.
 
-An optimizer reads what was last touched a step ago; without gradients nothing is kept, and results go to where others
-just were.
+Most of what an operation reads was made just before. An optimizer reads what was last touched a step ago; without
+gradients nothing is kept, and results go to where others just were.
 """
 _SAVE_EVERY = 2.0
 """Seconds; what was timed since is lost if the process is killed."""
+
+_SPARED = 0.01
+"""Share of a step up to which operations may be missing from a table: they are bounded. A deep model told from shallow
+ones has small ones that only those have."""
 
 Counts = Counter[tuple[str, str]]
 """How often each (phase, signature) runs in a step."""
@@ -90,7 +94,7 @@ def measure_overheads(
     found: dict[str, list[float]] = {name: [] for name in names.values()}
     for counts, seconds in measured:
         for phase, name in names.items():
-            low, high = _operations(counts, table, phase, _DISTANCE[name])
+            low, high = _operations(counts, table, phase, DISTANCE[name])
             units = sum(count for (at, _), count in counts.items() if at == phase)
             found[name].append((seconds[phase] - (low + high) / 2) / max(units, 1))
     table.overheads |= {name: (min(each), max(each)) for name, each in found.items() if each}
@@ -103,24 +107,41 @@ def overhead_names(mode: str) -> dict[str, str]:
 
 
 def predicted(kinds: Mapping[Kind, int], table: Timings, mode: str, precision: str, threads: int) -> StepTime | None:
-    """The interval of a step as this machine's table has it; None: it does not cover all operations."""
-    counts = counts_of(kinds)
-    names = overhead_names(mode)
-    if missing(counts, table) or any(name not in table.overheads for name in names.values()):
+    """The interval of a step as this machine's table has it; None: the table lacks something that matters."""
+    counts, names = counts_of(kinds), overhead_names(mode)
+    if not counts or any(name not in table.overheads for name in names.values()):
         return None
-    bounds = _bounds(kinds, table, precision, threads)
+    lacking = set(missing(counts, table))
+    untimed = _of(kinds, lacking | set(table.refused))
+    bounds = {kind: _bound(kind, precision, threads) for kind in untimed}
     phases: dict[str, tuple[float, float]] = {}
     for phase, name in names.items():
         units = sum(count for (at, _), count in counts.items() if at == phase)
         if units:
-            low, high = _operations(counts, table, phase, _DISTANCE[name])
+            low, high = _operations(counts, table, phase, DISTANCE[name])
             low, high = low + units * table.overheads[name][0], high + units * table.overheads[name][1]
-            phases[phase] = (max(low, 0.0) * (1 - MARGIN), (high + bounds.get(phase, 0.0)) * (1 + MARGIN))
-    low, high = (sum(column) for column in zip(*phases.values(), strict=True)) if phases else (0.0, 0.0)
+            high += sum(abs(count) * bounds[kind] for kind, count in untimed.items() if kind.phase == phase)
+            phases[phase] = (max(low, 0.0) * (1 - MARGIN), high * (1 + MARGIN))
+    low, high = (sum(column) for column in zip(*phases.values(), strict=True))
+    spared = sum(abs(count) * bounds[kind] for kind, count in _of(kinds, lacking).items())
+    if spared > _SPARED * high:
+        return None
     bounded = Counter[str]()
-    for kind, count in _refused(kinds, table).items():
+    for kind, count in untimed.items():
         bounded[kind.name] += count
     return StepTime(low, high, CALIBRATED, phases, dict(bounded))
+
+
+def _of(kinds: Mapping[Kind, int], signatures: set[str]) -> dict[Kind, int]:
+    """Those of which a part has one of these signatures."""
+    if not signatures:
+        return {}
+    return {k: n for k, n in kinds.items() if k.signature and not signatures.isdisjoint(single(k.signature))}
+
+
+def _bound(kind: Kind, precision: str, threads: int) -> float:
+    """Most seconds of an operation that was not timed, as a data sheet has it."""
+    return seconds_of(kind, rated(this_machine(), threads), precision).high
 
 
 def _operations(counts: Counts, table: Timings, phase: str, distance: tuple[float, float]) -> tuple[float, float]:
@@ -128,19 +149,3 @@ def _operations(counts: Counts, table: Timings, phase: str, distance: tuple[floa
     timed = [(n, table.operations[s]) for (at, s), n in counts.items() if at == phase and s in table.operations]
     each = [(n, timing.between(*distance)) for n, timing in timed]
     return sum(n * low for n, (low, _) in each), sum(n * high for n, (_, high) in each)
-
-
-def _bounds(kinds: Mapping[Kind, int], table: Timings, precision: str, threads: int) -> dict[str, float]:
-    """Most seconds, by phase, of operations that could not be timed."""
-    found: dict[str, float] = {}
-    for kind, count in _refused(kinds, table).items():
-        most = count * seconds_of(kind, rated(this_machine(), threads), precision).high
-        found[kind.phase] = found.get(kind.phase, 0.0) + most
-    return found
-
-
-def _refused(kinds: Mapping[Kind, int], table: Timings) -> dict[Kind, int]:
-    if not table.refused:
-        return {}
-    refused = table.refused
-    return {k: n for k, n in kinds.items() if k.signature and any(part in refused for part in single(k.signature))}
