@@ -26,6 +26,7 @@ from patchword.data.strings import Strings
 from patchword.data.text import Tokenizer
 from patchword.models.generate import Vocabulary, generate, prepared, searched
 from patchword.models.model import Model
+from patchword.nn.heads import LanguageHead
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
 from patchword.tasks.losses import chunked_cross_entropy
@@ -61,9 +62,9 @@ class CaptionExamples:
         self.groups: list[tuple[int, list[list[int]]]] = []
         names: list[str] = []
         for index in range(len(split)):
-            name, captions = split.record(index)
-            names.append(name)
-            ids = sorted(map(task.caption_ids, captions), key=len)
+            record = split.record(index)
+            names.append(record.id)
+            ids = sorted(map(task.caption_ids, record.texts["caption"]), key=len)
             self.groups += [(index, ids[i : i + together]) for i in range(0, len(ids), together)]
         self.names = Strings(names)  # asked for with every picture: a source may have to make its captions first
         self.lengths = np.array([len(ids[-1]) * together for _, ids in self.groups], dtype=np.int64)
@@ -126,7 +127,7 @@ class CaptioningTask(Task):
         def captions() -> Iterator[str]:
             count = 0
             for index in range(len(split)):
-                for caption in split.record(index).captions:
+                for caption in split.record(index).texts["caption"]:
                     yield caption
                     count += 1
                 if count >= _TOKENIZER_TEXTS:
@@ -191,8 +192,8 @@ class CaptioningTask(Task):
     def rehearse(cls, run: RunConfig, model: nn.Module, batch: Batch) -> Tensor:
         """As `loss`, all tokens at once: none of a full batch is padding."""
         config = cast(CaptioningTaskConfig, run.task)
-        target = batch.targets[config.text].flatten()
         tokens = model(batch.inputs, heads=()).trunk.x.flatten(0, 1)
+        target = batch.targets[config.text].flatten()
         return _summed_loss(config, model, tokens, target) / target.numel()
 
     @classmethod
@@ -225,7 +226,7 @@ class CaptioningTask(Task):
 
     @torch.inference_mode()
     def _caption_loss(self, model: nn.Module, split: Split, device: str) -> tuple[float, int]:
-        most = max((len(split.record(i).captions) for i in range(len(split))), default=1)
+        most = max((len(split.record(i).texts["caption"]) for i in range(len(split))), default=1)
         examples = CaptionExamples(split, self, train=False, together=min(most, _EVAL_CAPTIONS))
         total, count = 0.0, 0
         for start in range(0, len(examples), _EVAL_BATCH):
@@ -252,7 +253,7 @@ class CaptioningTask(Task):
                     bad.append(BadSample(record.id, error.reason, error.message))
             for (index, record), (text, score) in zip(records, self.say(model, pictures, device), strict=True):
                 correct, group = source.describes(split.name, index, text), source.group(split.name, index)
-                predictions.append(Prediction(record.id, text, record.captions, correct, score, group))
+                predictions.append(Prediction(record.id, text, record.texts["caption"], correct, score, group))
         return predictions, tuple(bad)
 
     def say(
@@ -284,9 +285,11 @@ class CaptioningTask(Task):
 
 def _summed_loss(config: CaptioningTaskConfig, model: nn.Module, tokens: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of tokens [n, D] against the next ones, int [n], summed."""
-    head = cast(Model, model).heads[config.text].proj  # pyright: ignore[reportAttributeAccessIssue]
-    smoothing = config.label_smoothing if model.training else 0.0
-    return chunked_cross_entropy(tokens, head.weight, head.bias, target, smoothing, config.loss_chunk)
+    head = cast(LanguageHead, cast(Model, model).heads[config.text])
+    smoothing, scores = config.label_smoothing if model.training else 0.0, head.proj
+    return chunked_cross_entropy(
+        head.given(tokens), scores.weight, scores.bias, target, smoothing, config.loss_chunk
+    )
 
 
 class _First:
