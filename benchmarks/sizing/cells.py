@@ -60,6 +60,27 @@ def _both(kind: str) -> dict[str, Any]:
     return {"model.image.attention.kind": kind, "model.trunk.attention.kind": kind}
 
 
+def quick() -> list[Cell]:
+    """One of each kind, small: for tests."""
+    small = {"model.text.vocab_size": 300, "model.image.dim": 64, "model.text.dim": 64, "model.trunk.dim": 64}
+    checkpointed = {"train.checkpoint_blocks": True, "train.accumulate": 2, "train.ema": 0.99}
+    return [
+        _ours(Training, "captioner-tiny", "training", 2, small),
+        _ours(Training, "layout-single-stream", "checkpointed, accumulated, mean kept", 2, small | checkpointed),
+        _ours(Inference, "captioner-tiny", "inference", 3, small),
+        _ours(Generation, "captioner-tiny", "generation", 2, small | {"task.decode.max_len": 6}),
+        Cell("LSTM, 2 layers", "training", 4, lambda: ForeignModule("LSTM, 2 layers", "train", 4)),
+        Cell("grouped conv net", "training", 2, lambda: ForeignModule("grouped conv net", "train", 2)),
+        Cell("conv stem + encoder", "training", 1, lambda: ForeignModule("conv stem + encoder", "train", 1)),
+        Cell(
+            "torch TransformerEncoder",
+            "inference",
+            2,
+            lambda: ForeignModule("torch TransformerEncoder", "inference", 2),
+        ),
+    ]
+
+
 def groups() -> dict[str, list[Cell]]:
     """Cells by the process that runs them."""
     found: dict[str, list[Cell]] = {}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.sizing.cells import groups
+from benchmarks.sizing.cells import Cell, groups, quick
 from benchmarks.sizing.interposer import Interposer
 from benchmarks.sizing.kernels import watched
 from benchmarks.sizing.measure import measure
+from benchmarks.sizing.planner import PLANS, check
 from benchmarks.sizing.results import add, done
 
 
@@ -27,18 +26,25 @@ def main() -> None:
     torch.manual_seed(0)
     interposer = Interposer()
     there = done(options.results)
-    for cell in groups()[options.group]:
-        if cell.name in there:
-            continue
-        facts: dict[str, Any] = {"cell": cell.name, "model": cell.model, "setting": cell.setting, "batch": cell.batch}
-        try:
-            facts |= measure(cell.make(), interposer)
-            if cell.batch == 2:  # rules for kernels do not need all batches
-                facts |= _kernels(cell.make(), interposer)
-        except Exception as error:  # what cannot be measured is a row of the page, too
-            facts["error"] = f"{type(error).__name__}: {error}"[:300]
-        add(options.results, facts)
-        print(json.dumps(facts), file=sys.stderr, flush=True)
+    if options.group == "planner":
+        for plan in PLANS:
+            if plan.name not in there:
+                add(options.results, check(plan, interposer))
+        return
+    for cell in quick() if options.group == "quick" else groups()[options.group]:
+        if cell.name not in there:
+            add(options.results, _measured(cell, interposer))
+
+
+def _measured(cell: Cell, interposer: Interposer) -> dict[str, Any]:
+    facts: dict[str, Any] = {"cell": cell.name, "model": cell.model, "setting": cell.setting, "batch": cell.batch}
+    try:
+        facts |= measure(cell.make(), interposer)
+        if cell.batch == 2:  # rules for kernels do not need all batches
+            facts |= _kernels(cell.make(), interposer)
+    except Exception as error:  # what cannot be measured is a row of the page, too
+        facts["error"] = f"{type(error).__name__}: {error}"[:300]
+    return facts
 
 
 def _kernels(subject: Any, interposer: Interposer) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Interposer:
         self._library = ctypes.CDLL(None)
         if not hasattr(self._library, "tally_now"):
             raise RuntimeError("this process was not started with the interposer preloaded")
-        for name in ("tally_now", "tally_most"):
+        for name in ("tally_now", "tally_most", "tally_refused"):
             getattr(self._library, name).restype = ctypes.c_int64
         self._library.tally_cap.argtypes = [ctypes.c_int64]
 
@@ -93,10 +93,10 @@ class Interposer:
         self._library.tally_cap(self.now() + bytes_)
         try:
             run()
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error) and "not enough memory" not in str(error):
+        except (RuntimeError, MemoryError):
+            if not self._library.tally_refused():
                 raise
-            return False
         finally:
+            refused = self._library.tally_refused()
             self._library.tally_cap(0)
-        return True
+        return not refused

@@ -13,9 +13,11 @@ Row = dict[str, Any]
 
 def page(rows: Sequence[Row]) -> str:
     """Markdown."""
-    good = [row for row in rows if "error" not in row]
+    plans = [row for row in rows if "plan" in row]
+    good = [row for row in rows if "error" not in row and "plan" not in row]
     failed = [row for row in rows if "error" in row]
-    lines = [_HEAD.format(where=_where()), *_summary(good), "", "## Cells", "", *_table(good)]
+    lines = [_HEAD.format(where=_where()), *_summary(good, plans), "", "## Cells", "", *_table(good)]
+    lines += ["", *_planner(plans)]
     if failed:
         lines += ["", "## Not measured", "", *(f"- {row['cell']}: {row['error']}" for row in failed)]
     return "\n".join([*lines, "", *_kernels(good), ""])
@@ -54,7 +56,7 @@ def worst(row: Row) -> float:
     return max(errors(row), key=abs)
 
 
-def _summary(rows: Sequence[Row]) -> list[str]:
+def _summary(rows: Sequence[Row], plans: Sequence[Row]) -> list[str]:
     if not rows:
         return ["No cell was measured."]
     found = sorted(rows, key=lambda row: abs(worst(row)))
@@ -70,8 +72,31 @@ def _summary(rows: Sequence[Row]) -> list[str]:
         f"| equal to both truths to the last byte | - | {exact} ({exact / len(rows):.1%}) |",
         f"| largest error | 0.5 % | {worst(far):+.4%} ({far['cell']}) |",
         f"| largest underestimate | 0.1 % | {min(worst(low), 0.0):+.4%} ({low['cell']}) |",
+        f"| the planner's batch runs, the next one does not | all | {sum(map(right, plans))} of {len(plans)} |",
         f"| the two truths apart, at most | - | {_apart(apart):.4%} ({apart['cell']}) |",
     ]
+
+
+def right(plan: Row) -> bool:
+    """Whether the batch named fits, and the next one does not."""
+    return plan["fits"] and not plan["next_fits"]
+
+
+def _planner(plans: Sequence[Row]) -> list[str]:
+    lines = [
+        "## Planner",
+        "",
+        "`patchword.largest_batch` names a batch for an amount of memory. The real step is then run with an allocator",
+        "that refuses tensors beyond that amount: at the batch named, and at one sample more.",
+        "",
+        "| run | memory | batch named | runs | one more runs |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    said = {True: "yes", False: "no"}
+    for row in plans:
+        fits, more = said[row["fits"]], said[row["next_fits"]]
+        lines.append(f"| {row['plan']} | {row['mib']} MiB | {row['named']} | {fits} | {more} |")
+    return lines
 
 
 def _apart(row: Row) -> float:

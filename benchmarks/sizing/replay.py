@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import accumulate
+from typing import Any
 
 from torch.profiler import ProfilerActivity, profile
 
@@ -16,6 +17,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
         run()
     assert found.profiler is not None
-    events = found.profiler.kineto_results.events()
+    assert found.profiler.kineto_results is not None
+    events: Any = found.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), i, e.nbytes()) for i, e in enumerate(events) if e.name() == "[memory]")
     return max(accumulate((change for _, _, change in changes), initial=0))

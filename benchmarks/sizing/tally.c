@@ -27,7 +27,7 @@ struct slot {
 
 static struct slot *table;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
-static int64_t now[KINDS], most[KINDS], cap;
+static int64_t now[KINDS], most[KINDS], cap, refused;
 
 static void lock(void) {
     while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
@@ -66,7 +66,10 @@ static int64_t take(uintptr_t key) {
 static void *aligned(size_t alignment, size_t size) {
     int kind = alignment == 64 ? TENSOR : LIBRARY;
     int64_t bytes = (int64_t)size;
-    if (kind == TENSOR && cap > 0 && now[TENSOR] + bytes > cap) return NULL;
+    if (kind == TENSOR && cap > 0 && now[TENSOR] + bytes > cap) {
+        refused++;
+        return NULL;
+    }
     void *block = __libc_memalign(alignment, size);
     if (block != NULL && size > 0) {
         lock();
@@ -133,4 +136,10 @@ int64_t tally_now(int kind) { return now[kind]; }
 int64_t tally_most(int kind) { return most[kind]; }
 
 /* Refuse tensors' blocks beyond this many bytes in all; 0: none. */
-void tally_cap(int64_t bytes) { cap = bytes; }
+void tally_cap(int64_t bytes) {
+    cap = bytes;
+    refused = 0;
+}
+
+/* How often that happened. */
+int64_t tally_refused(void) { return refused; }
