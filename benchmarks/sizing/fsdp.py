@@ -208,7 +208,7 @@ def main() -> None:
     for index, cell in enumerate(CELLS[: given.cells]):
         results[index] = Result(predict(cell), *measure(cell))
         print(cell, results[index], f"{results[index].error():+.4%}", file=sys.stderr, flush=True)
-    write(results)
+        write(results)
 
 
 if __name__ == "__main__":
