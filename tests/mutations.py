@@ -404,7 +404,7 @@ MUTANTS = (
         "nn/pooling.py",
         "keep.sum(1).clamp_min(1)",
         "keep.shape[1]",
-        (ENDS,),
+        ("tests/nn/test_pooling.py",),
     ),
     Mutant(
         "initial weights: a residual map is not shrunk",
