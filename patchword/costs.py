@@ -29,6 +29,9 @@ from patchword.sizing.verify import Verification
 from patchword.training.calibration import Calibration, calibrated, has_timings, known_time, verified
 from patchword.training.rehearsed import MODES, rehearsal_of
 
+DEVICE = "a100-80gb"
+"""Under whose roof a page shows operations where nobody chooses."""
+
 
 def size(
     spec: str | Path | Mapping[str, Any] | RunConfig | nn.Module,
@@ -99,7 +102,7 @@ def size_report(
     out: str | Path,
     mode: str = "train",
     batch: int | None = None,
-    device: str = "a100-80gb",
+    device: str = DEVICE,
     **overrides: Any,
 ) -> Sizing:
     """What `size` finds, drawn on one HTML page that needs nothing else.

@@ -10,6 +10,7 @@ import typer
 from patchword.cli.fit import chosen, report
 from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table
 from patchword.cli.published import show
+from patchword.sizing.amounts import in_bytes, in_flops
 
 if TYPE_CHECKING:
     from patchword.sizing.roofline import StepTime
@@ -37,6 +38,9 @@ def command(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with drawings of all of it.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="Under whose roof the page of --html shows operations.")
+    ] = None,
     formula: Annotated[
         str | None,
         typer.Option("--formula", help="published: compare a published model's printed figures with the truth."),
@@ -49,21 +53,30 @@ def command(
     addition as two: forward and backward are what the definition asks for, hardware is what kernels compute of it.
     """
     from patchword.config import UserError, parse_overrides
-    from patchword.costs import size, size_report
+    from patchword.costs import DEVICE, size, size_report
+    from patchword.models.presets import PRESETS
+    from patchword.models.presets.reference import MODELS
 
     settings, fitting = parse_overrides(overrides or []), None
     if formula is not None:
-        if fit is not None or target is not None or html is not None or mode != "train":
+        if any(option is not None for option in (fit, target, html, device)) or mode != "train":
             raise UserError("--formula compares figures as published: it goes with --batch and --json alone")
         show(spec, formula, settings, batch, as_json)
         return
+    if spec in MODELS and spec not in PRESETS:
+        raise UserError(f"{spec} is a model without a task: only --formula published can say something about it")
+    if device is not None and html is None:
+        raise UserError("--device chooses what the page of --html shows: give --html PATH, too")
     if fit is not None:
         if batch is not None:
             raise UserError("--batch and --fit both choose the batch: drop one of them")
         batch, fitting = chosen(spec, fit, mode, target, settings)
     elif target is not None:
         raise UserError("--target-batch goes with --fit: it says how often to accumulate what fits")
-    found = size(spec, mode, batch, **settings) if html is None else size_report(spec, html, mode, batch, **settings)
+    if html is None:
+        found = size(spec, mode, batch, **settings)
+    else:
+        found = size_report(spec, html, mode, batch, device or DEVICE, **settings)
     if as_json:
         print_json(found.to_dict() | ({"fit": fitting.to_dict()} if fitting is not None else {}))
     else:
@@ -78,17 +91,17 @@ def _report(found: Sizing) -> str:
             part.name,
             f"{part.parameters:,}",
             f"{part.trainable:,}",
-            *(_flops(getattr(part.flops, kind)) for kind in flops),
-            _bytes(part.activations),
-            _bytes(part.at_peak),
+            *(in_flops(getattr(part.flops, kind)) for kind in flops),
+            in_bytes(part.activations),
+            in_bytes(part.at_peak),
         )
         for part in (*found.components, found.total)
     ]
-    kinds = ", ".join(f"{name} {_bytes(count)}" for name, count in found.by_category.items())
+    kinds = ", ".join(f"{name} {in_bytes(count)}" for name, count in found.by_category.items())
     lines = [
         table(rows, header),
         "",
-        f"{found.mode}, batch of {found.batch}, fp32. Peak {_bytes(found.peak_bytes)} of tensors: {kinds}.",
+        f"{found.mode}, batch of {found.batch}, fp32. Peak {in_bytes(found.peak_bytes)} of tensors: {kinds}.",
         "Not in it: what kernels use inside themselves, the program and its libraries.",
     ]
     if found.time is not None:
@@ -103,17 +116,3 @@ def _time(found: StepTime) -> str:
     between = f"A step takes {seconds(found.low)} to {seconds(found.high)} here, without reading data"
     nearer = "" if found.source == "calibrated" else "; nearer: patchword calibrate"
     return f"{between} ({found.source}{nearer})."
-
-
-def _flops(count: int) -> str:
-    for unit, factor in (("TFLOP", 1e12), ("GFLOP", 1e9), ("MFLOP", 1e6)):
-        if count >= factor:
-            return f"{count / factor:,.2f} {unit}"
-    return f"{count:,}"
-
-
-def _bytes(count: int) -> str:
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= factor:
-            return f"{count / factor:,.1f} {unit}"
-    return f"{count} B"

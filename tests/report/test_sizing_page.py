@@ -158,12 +158,18 @@ def test_the_file_is_whole_or_not_there(report: SizingReport, tmp_path: Path) ->
 def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], parse: Any) -> None:
     out = tmp_path / "page.html"
     settings = [f"{key}={value}" for key, value in SMALL.items()]
-    assert main(["size", "captioner-tiny", *settings, "--batch", "2", "--html", str(out)]) == 0
+    assert main(["size", "captioner-tiny", *settings, "--batch", "2", "--html", str(out), "--device", "T4"]) == 0
     assert "batch of 2" in capsys.readouterr().out
-    assert "batch of 2" in parse(out.read_text(encoding="utf-8")).text("header")
+    page = parse(out.read_text(encoding="utf-8"))
+    assert "batch of 2" in page.text("header")
+    assert "of t4 in fp32" in page.text("figcaption")
     assert main(["size", "captioner-tiny", *settings, "--batch", "0", "--html", str(out)]) == 2
     assert "at least one sample" in capsys.readouterr().err
     assert main(["size", "captioner-tiny", *settings, "--html", str(tmp_path / "no" / "page.html")]) == 1
+    assert main(["size", "captioner-tiny", "--html", str(out), "--device", "h20"]) == 2
+    assert "h200" in capsys.readouterr().err
+    assert main(["size", "captioner-tiny", "--device", "h200"]) == 2
+    assert "--html" in capsys.readouterr().err
 
 
 def test_a_device_that_does_not_exist_is_refused(tmp_path: Path) -> None:

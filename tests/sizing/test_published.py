@@ -170,13 +170,14 @@ def test_the_command_prints_the_table_or_one_object(capsys: pytest.CaptureFixtur
         (["gpt-small", "--formula", "guessed"], "published"),
         (["gpt-small", "--formula", "published", "--batch", "0"], "at least one sample"),
         (["gpt-small", "--formula", "published", "--fit", "8GiB"], "--formula"),
+        (["gpt-small"], "--formula published"),
         (["gpt-small", "--formula", "published", "train.steps=3"], "should begin with model."),
         (["gpt-small", "--formula", "published", "model.text.depht=3"], "depth"),
         (["gpt-small", "--formula", "published", "model.text.depth=0"], "with attention"),
         (["ref/000-table", "--formula", "published", "model.trunk.position.kind=none"], "system 000"),
         (["ref/000-table", "--formula", "published", "model.image.final_norm=false"], "other tensors"),
         (["ref/004-vit-linformer", "--formula", "published", "model.image.attention.kind=softmax"], "system 004"),
-        (["ref/004-vit-linformer", "--formula", "published", "model.image.attention.out_bias=false"], "other parameters"),
+        (["ref/004-vit-linformer", "--formula", "published", "model.image.attention.bias=true"], "other parameters"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
