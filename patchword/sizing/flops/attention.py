@@ -45,16 +45,12 @@ def band(before: int | None, after: int | None) -> Seen:
 def blocks_on_cpu(queries: int, keys: int) -> int:
     """Pairs that torch's kernel for the CPU computes under a causal mask.
 
-    It takes queries in blocks of 32, 64 or 256 and keys in blocks of 512, and of each block of queries leaves out the
-    blocks of keys that begin after its last query (aten/src/ATen/native/cpu/FlashAttentionKernel.cpp). Up to 512 keys
-    that saves nothing.
+    It takes keys in blocks of 512 and leaves out those that begin after the last of the queries that it is at
+    (aten/src/ATen/native/cpu/FlashAttentionKernel.cpp); blocks of queries, 32 to 256 of them, divide 512, so that their
+    height makes no difference. Up to 512 keys that saves nothing.
     """
-    rows = 256 if queries >= 768 else 64 if queries >= 192 else 32
-    pairs = 0
-    for first in range(0, queries, rows):
-        end = min(first + rows, queries)
-        pairs += (end - first) * min(-(-min(end, keys) // 512) * 512, keys)
-    return pairs
+    block = 512
+    return sum(min(block, queries - at) * min(at + block, keys) for at in range(0, queries, block))
 
 
 class Heads(NamedTuple):
