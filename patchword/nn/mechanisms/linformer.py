@@ -98,7 +98,7 @@ class LinformerAttention(Mechanism):
         if pooling.ndim == 3:
             return rows @ x.repeat_interleave(self.num_heads // self.num_kv_heads, 1)
         wide = x.transpose(1, 2).flatten(2)  # as it was projected, all heads side by side: one product, no copy
-        return torch.bmm(rows.expand(len(x), -1, -1), wide).unflatten(2, x.shape[1::2]).transpose(1, 2)
+        return torch.bmm(rows.expand(x.shape[0], -1, -1), wide).unflatten(2, x.shape[1::2]).transpose(1, 2)
 
     def _warn(self, count: int) -> None:
         self.warns = False
