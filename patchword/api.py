@@ -62,7 +62,7 @@ def train(
         RunError: training failed, and says what is safe.
     """
     run, folder = load_config(spec, overrides), Path(out)
-    source = open_source(run.data)
+    source = open_source(run.data, run.task.fields)
     torch.manual_seed(run.train.seed)
     kind: type[Task] = type(run.task).implementation
     prepared = prepared_task(folder) if resume else None
@@ -121,7 +121,7 @@ class Trained:
         if data is not None and data != config.source:
             fresh = {"table": None, "images": None, "splits.lists": {}}  # they named parts of the run's own source
             config = override(config, {"source": data, **fresh})
-        return open_source(config)
+        return open_source(config, self.run.task.fields)
 
     def evaluate(self, data: str | None = None, split: str | None = None, limit: int | None = None) -> Measured:
         """Metrics over a split; None: `test`, or `val` where there is none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -10,9 +10,13 @@ from patchword.cli.options import Json, picture_counter, print_json
 
 
 def command(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, archive or table of pictures and captions.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, archive or table.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of data: data.bad_samples.max_share=0.1")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="KIND", help="Which task it is for: captioning, ...; none: every text counts."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -20,12 +24,17 @@ def command(
 
     Exit 2 where a larger share of its pictures cannot be read than data.bad_samples allows.
     """
-    from patchword.config import DataConfig, override, parse_overrides
+    from patchword.config import DataConfig, TaskConfig, UserError, override, parse_overrides, unknown
+    from patchword.data.columns import ANYTHING
     from patchword.data.doctor import check
+
+    if task is not None and task not in TaskConfig.kinds:
+        raise UserError(f"--task: {unknown('task', task, TaskConfig.kinds)}")
+    fields = cast(type[TaskConfig], TaskConfig.kinds[task]).fields if task is not None else ANYTHING
 
     changes = {path.removeprefix("data."): value for path, value in parse_overrides(overrides or []).items()}
     with picture_counter() as progress:
-        report = check(override(DataConfig(source=data), changes), progress=progress)
+        report = check(override(DataConfig(source=data), changes), progress=progress, fields=fields)
     if as_json:
         print_json(report.to_json())
     else:

@@ -17,10 +17,21 @@ class ColumnsConfig(Config):
     """Which column of the table holds what."""
 
     image: str | None = None
-    """The picture's path; null: a column named image, image_path, file_name, filename, path or file."""
+    """The picture's path, or in parquet its bytes; null: a column named image, img, image_path, file_name, filename,
+    path or file."""
     caption: str | None = None
     """The caption, or a list of them; null: a column named caption, captions, text or sentence. Where columns NAME_0 to
     NAME_9 are there, all of them are captions. Names that are not chosen here match in any case."""
+    question: str | None = None
+    """The question; null: a column named question or questions."""
+    answer: str | None = None
+    """Its answer; null: a column named answer or answers."""
+    label: str | None = None
+    """The class, as text or a whole number; null: a column named label, labels, class or category."""
+    source: str | None = None
+    """The text to translate; null: a column named source or src."""
+    target: str | None = None
+    """Its translation; null: a column named target or tgt."""
     split: str | None = None
     """The split's name; null: a column named split, where there is one."""
 
@@ -32,9 +43,10 @@ class SplitsConfig(Config):
     """A file of picture names a split, relative to the source: {train: train.txt, val: dev.txt}; training means train;
     dev, valid and validation mean val. A name in it is a picture's path or the end of one."""
     val: Share = 0.1
-    """Share of pictures for validation, where neither a list nor a column says."""
+    """Share of pictures for validation, where no list, column or name says; of those for training, where names say no
+    more than these."""
     test: Share = 0.0
-    """Share of pictures for testing, where neither a list nor a column says."""
+    """Share of pictures for testing, likewise."""
     seed: Count = 0
     """Seed of that choice."""
 
@@ -207,11 +219,13 @@ class DataConfig(Config):
     """Where samples come from and how they are prepared."""
 
     source: str = "scenes"
-    """A folder, a tar or zip, or a table file; `scenes` is the embedded data set."""
+    """A folder, a tar or zip, or a table file; `scenes` is the embedded data set. See docs/data.md."""
     table: str | None = None
-    """The table of captions inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there."""
+    """The table inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there, or all of them where
+    their names say the split (train.csv, val.csv)."""
     images: str | None = None
-    """The folder, tar or zip of pictures inside the source; null: the one that is there."""
+    """The folder, tar or zip of pictures inside the source; null: the one that is there, or all tars and zips where
+    their names say the split (train-00.tar, val.tar)."""
     columns: ColumnsConfig = ColumnsConfig()
     """Which column of the table holds what."""
     splits: SplitsConfig = SplitsConfig()

@@ -1,4 +1,4 @@
-"""What a source of data is: named splits of records, each a picture with its texts."""
+"""What a source of data is: named splits of records, each some texts, most with a picture."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 
 class Record(NamedTuple):
-    """One picture and what is said of it; cheap, without the picture's bytes."""
+    """One sample without the bytes of its picture; cheap."""
 
     id: str
     """Its name, unique in the source."""
-    captions: tuple[str, ...]
-    """At least one."""
+    texts: Mapping[str, tuple[str, ...]]
+    """By field (caption, label, ...): at least one of each field that the source was opened for; fields of one row
+    (question, answer) are parallel."""
 
 
 class Split(Protocol):
@@ -32,7 +33,7 @@ class Split(Protocol):
         """The picture of that record: the file's bytes, or pixels uint8 [height, width, 3].
 
         Raises:
-            patchword.data.image.BadImage: the file is missing or cannot be read.
+            patchword.data.image.BadImage: the file is missing or cannot be read, or the source has no pictures.
         """
         ...
 
@@ -43,6 +44,8 @@ class Source(Protocol):
     name: str
     splits: Mapping[str, Split]
     """By name: train, val, test, and whatever else the source has."""
+    has_pictures: bool
+    """Whether its records have pictures."""
 
     def describes(self, split: str, index: int, caption: str) -> bool | None:
         """Whether a caption is true and complete, where the source knows its own truth; None where it does not."""

@@ -1,24 +1,61 @@
-"""Which columns of a table hold the picture, its captions and its split; cells in, clean values out."""
+"""Which columns of a table hold the picture, the texts and the split; cells in, clean values out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from patchword.config import ColumnsConfig, UserError, nearest, unknown
+from patchword.config import ColumnsConfig, Fields, UserError, nearest, unknown
 from patchword.data.tables import Table, where
 
-IMAGE = ("image", "image_path", "file_name", "filename", "path", "file")
-CAPTION = ("caption", "captions", "text", "sentence")
+IMAGE = ("image", "img", "image_path", "file_name", "filename", "path", "file")
 SPLIT = ("split",)
+
+
+class TextColumn(NamedTuple):
+    """How the column of a text is recognised and read."""
+
+    usual: tuple[str, ...]
+    """Names that it is found by."""
+    should: str = "text or a list of texts"
+    """What a cell should be."""
+    numbered: bool = False
+    """Whether NAME_0 to NAME_9 are several of it."""
+    read: Callable[[Any], str | None] = lambda cell: cell if isinstance(cell, str) else None
+    """The text in a cell that is no list; None: that is no such text."""
+    once: bool = False
+    """Whether the same text twice is one."""
+
+
+def _label(cell: Any) -> str | None:
+    """A class is a name; numbers are names, too."""
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return str(cell) if isinstance(cell, str | int) else None
+
+
+FIELDS: dict[str, TextColumn] = {
+    "caption": TextColumn(("caption", "captions", "text", "sentence"), "a caption or a list of them", numbered=True),
+    "question": TextColumn(("question", "questions")),
+    "answer": TextColumn(("answer", "answers")),
+    "label": TextColumn(
+        ("label", "labels", "class", "category"), "a class: text or a whole number", read=_label, once=True
+    ),
+    "source": TextColumn(("source", "src")),
+    "target": TextColumn(("target", "tgt")),
+}
+"""Every text that a record may have."""
+
+ANYTHING = Fields((), tuple(FIELDS), image=None)
+"""Whatever the data has."""
 
 
 class Columns(NamedTuple):
     """Names of columns."""
 
-    image: str
-    captions: tuple[str, ...]
-    """One, or several numbered ones: caption_0 to caption_9."""
+    image: str | None
+    texts: Mapping[str, tuple[str, ...]]
+    """By field: one, or several numbered ones (caption_0 to caption_9)."""
     split: str | None
 
 
@@ -27,54 +64,74 @@ class Sample(NamedTuple):
 
     number: int
     """The row's number in the table."""
-    image: str
-    captions: tuple[str, ...]
-    """Without the empty ones."""
-    empty: int
-    """How many captions were empty; a row that says nothing at all has one."""
+    image: str | None
+    """The picture's path."""
+    picture: bytes | None
+    """The picture itself, where the table holds it."""
+    texts: Mapping[str, tuple[str, ...]]
+    """By field, without the empty ones; nothing at all where a text that must be there is empty."""
+    empty: Mapping[str, int]
+    """How many texts that should be there were empty, by field; a row of several columns that says nothing has one."""
     split: str
     """As it is written; empty where the row names none."""
 
 
-def choose_columns(table: Table, config: ColumnsConfig) -> Columns:
+def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Columns:
     """The columns that the settings name, else the ones with the usual names.
 
     Raises:
         UserError: there is no such column; the message names those that are there.
     """
-    image = _choose(table, "image", config.image, IMAGE)[0]
-    captions = _choose(table, "caption", config.caption, CAPTION, numbered=True)
+    for name in FIELDS:
+        if name not in fields.names and getattr(config, name) is not None:
+            raise UserError(f"data.columns.{name}={getattr(config, name)}: this task reads no {name}")
+    image = ()
+    if fields.image is not False:
+        image = _choose(table, "image", config.image, IMAGE, required=fields.image is True)
+    elif config.image is not None:
+        raise UserError(f"data.columns.image={config.image}: this task reads no pictures")
+    texts: dict[str, tuple[str, ...]] = {}
+    for name in fields.names:
+        column = FIELDS[name]
+        found = _choose(
+            table, name, getattr(config, name), column.usual, column.numbered, required=name in fields.required
+        )
+        texts |= {name: found} if found else {}
+    if not texts:
+        usual = [name for field in fields.names for name in FIELDS[field].usual]
+        raise UserError(f"{table.name}: no column of text; {_what_there_is(table, usual, fields.names)}")
     split = _choose(table, "split", config.split, SPLIT, required=False)
-    return Columns(image, captions, split[0] if split else None)
+    return Columns(image[0] if image else None, texts, split[0] if split else None)
 
 
-def samples(table: Table, columns: Columns) -> Iterator[Sample]:
+def samples(table: Table, columns: Columns, fields: Fields) -> Iterator[Sample]:
     """Every row of the table.
 
     Raises:
         UserError: a cell does not hold what it should; the message names its line.
     """
-    count = len(columns.captions)
-    wanted = (columns.image, *columns.captions, *([columns.split] if columns.split else []))
+    names = [name for found in columns.texts.values() for name in found]
+    wanted = [*names, *([columns.image] if columns.image else []), *([columns.split] if columns.split else [])]
     for number, cells in table.rows(wanted):
-        image, split = cells[0], cells[1 + count] if columns.split else None
-        if not isinstance(image, str) or not image.strip():
-            raise UserError(
-                f"{where(table, number)}: column {columns.image!r} should be the path of a picture, got {_brief(image)}"
-            )
+        by_name = dict(zip(wanted, cells, strict=True))
+        image = picture = None
+        if columns.image is not None:
+            image, picture = _picture(table, number, columns.image, by_name[columns.image])
+        split = by_name[columns.split] if columns.split else None
         if not (split is None or isinstance(split, str)):
             raise UserError(
                 f"{where(table, number)}: column {columns.split!r} should name a split, got {_brief(split)}"
             )
-        texts = [
-            text
-            for name, cell in zip(columns.captions, cells[1:], strict=False)
-            for text in _texts(table, number, name, cell)
-        ]
-        said = tuple(filter(None, texts))
-        # of numbered columns, pictures with fewer captions leave the last ones empty
-        empty = len(texts) - len(said) if count == 1 else int(not said)
-        yield Sample(number, image.strip(), said, empty, (split or "").strip())
+        said, empty = {}, {}
+        for field, found in columns.texts.items():
+            texts = [text for name in found for text in _texts(table, number, name, FIELDS[field], by_name[name])]
+            said[field] = tuple(filter(None, texts))
+            # of numbered columns, pictures with fewer captions leave the last ones empty
+            empty[field] = len(texts) - len(said[field]) if len(found) == 1 else int(not said[field])
+        musts = fields.required or tuple(columns.texts)
+        whole = all(said[name] for name in fields.required) and any(said.values())
+        missing = {name: empty[name] for name in musts if empty[name]}
+        yield Sample(number, image, picture, said if whole else {}, missing, (split or "").strip())
 
 
 def _choose(
@@ -94,11 +151,16 @@ def _choose(
         raise UserError(f"{table.name}: data.columns.{what}: {unknown('column', asked, table.columns)}")
     if not required:
         return ()
-    guess = next(filter(None, (nearest(name, table.columns) for name in usual)), None)
     raise UserError(
-        f"{table.name}: no column for the {what} ({', '.join(usual)}); the table has: {', '.join(table.columns)}; "
-        f"name it: data.columns.{what}={guess or 'COLUMN'}"
+        f"{table.name}: no column for the {what} ({', '.join(usual)}); {_what_there_is(table, usual, [what])}"
     )
+
+
+def _what_there_is(table: Table, usual: Sequence[str], fields: Sequence[str]) -> str:
+    """The columns of a table, and the setting that names one."""
+    near = next(((name, guess) for name in usual if (guess := nearest(name, table.columns))), None)
+    field = next((field for field in fields if near and field in FIELDS and near[0] in FIELDS[field].usual), fields[0])
+    return f"the table has: {', '.join(table.columns)}; name it: data.columns.{field}={near[1] if near else 'COLUMN'}"
 
 
 def _present(table: Table, spellings: Sequence[str], exact: bool) -> tuple[str, ...]:
@@ -112,17 +174,28 @@ def _present(table: Table, spellings: Sequence[str], exact: bool) -> tuple[str, 
     return tuple(found)
 
 
-def _texts(table: Table, number: int, column: str, cell: Any) -> list[str]:
-    """The captions in a cell, blanks around them removed; an empty cell is one empty caption."""
+def _picture(table: Table, number: int, column: str, cell: Any) -> tuple[str, bytes | None]:
+    """The path in a cell, or the name and the bytes of the picture itself (`datasets` keeps {bytes, path})."""
+    path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, None)
+    if isinstance(path, bytes):
+        path, data = None, path
+    if isinstance(data, bytes):
+        return (path if isinstance(path, str) and path.strip() else f"{table.unit} {number}").strip(), data
+    if not isinstance(path, str) or not path.strip():
+        raise UserError(
+            f"{where(table, number)}: column {column!r} should be the path of a picture, got {_brief(cell)}"
+        )
+    return path.strip(), None
+
+
+def _texts(table: Table, number: int, column: str, kind: TextColumn, cell: Any) -> list[str]:
+    """The texts in a cell, blanks around them removed; an empty cell is one empty text."""
     texts = (cell or [None]) if isinstance(cell, list) else [cell]
     out = []
-    for text in texts:
+    for raw in texts:
+        text = "" if raw is None else kind.read(raw)
         if text is None:
-            text = ""
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where(table, number)}: column {column!r} should be a caption or a list of them, got {_brief(text)}"
-            )
+            raise UserError(f"{where(table, number)}: column {column!r} should be {kind.should}, got {_brief(raw)}")
         try:
             text.encode()
         except UnicodeEncodeError as error:  # JSON can write half a character

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from patchword.config import DataConfig
+from patchword.config import DataConfig, Fields
 from patchword.data.base import Split
+from patchword.data.columns import ANYTHING
 from patchword.data.decode import BadImage, decode
 from patchword.data.file_source import NotedSource, Notes
 from patchword.data.findings import EXAMPLES, SHORT, Finding, Report, SplitFacts, Spread
@@ -26,29 +27,38 @@ _FORMATS = {
     b"MM\0*": "TIFF",
 }
 
+_OFTEN_ALIKE = ("question", "answer")
+"""Of one picture several of these may well be the same."""
 
-def check(config: DataConfig, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> Report:
-    """Read every picture and every caption of a data set.
+
+def check(
+    config: DataConfig,
+    limit: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    fields: Fields = ANYTHING,
+) -> Report:
+    """Read every picture and every text of a data set.
 
     The same picture in two splits is reported as a problem but leaves the report `ok`, for it stops no training.
 
     Args:
         config: Names the data set.
-        limit: Read at most this many pictures, spread evenly over all splits; duplicates are looked for among these.
-        progress: Told (pictures read, pictures to read) after each.
+        limit: Read at most this many samples, spread evenly over all splits; duplicates are looked for among these.
+        progress: Told (samples read, samples to read) after each.
+        fields: Which texts it should have (a task's `fields`); by default whatever it has.
 
     Raises:
         patchword.config.UserError: the data set cannot be opened at all.
     """
-    source = open_source(config)
-    examination = _Examination(config.image.max_pixels)
+    source = open_source(config, fields)
+    examination = _Examination(config.image.max_pixels, source.has_pictures)
     count = sum(map(len, source.splits.values()))
     step = 1.0 if limit is None else max(1.0, count / max(1, limit))
     total = count if limit is None else min(count, max(0, limit))
     place, done = 0, 0
     for split in source.splits.values():
         for index in range(len(split)):
-            name = examination.captions_of(split, index)
+            name = examination.texts_of(split, index)
             # evenly: picture number `place` is read when it is the first at or after a multiple of `step`
             if done < total and place >= done * step:
                 examination.picture_of(split, index, name)
@@ -62,32 +72,43 @@ def check(config: DataConfig, limit: int | None = None, progress: Callable[[int,
 class _Examination:
     """What is gathered on the way through a data set."""
 
-    def __init__(self, max_pixels: int) -> None:
+    def __init__(self, max_pixels: int, pictures: bool) -> None:
         self._max_pixels = max_pixels
+        self._pictures = pictures
         self._bad: dict[str, Finding] = {}
-        self._repeated = Finding("duplicate captions")
+        self._repeated: dict[str, Finding] = {}
+        self._several = Finding("samples of several labels")
         self._splits_of: dict[str, list[str]] = defaultdict(list)
         self._same: dict[bytes, list[tuple[str, str]]] = defaultdict(list)
         self._sizes: list[tuple[int, int]] = []
         self._formats: Counter[str] = Counter()
-        self._words: list[int] = []
-        self._captions: Counter[str] = Counter()
+        self._words: dict[str, list[int]] = defaultdict(list)
+        self._texts: dict[str, Counter[str]] = defaultdict(Counter)
+        self._labels: dict[str, Counter[str]] = defaultdict(Counter)
         self._checked = 0
 
-    def captions_of(self, split: Split, index: int) -> str:
-        """Note the captions of a record, and return its name."""
+    def texts_of(self, split: Split, index: int) -> str:
+        """Note the texts of a record, and return its name."""
         record = split.record(index)
         self._splits_of[record.id].append(split.name)
-        self._captions[split.name] += len(record.captions)
-        self._words += [len(caption.split()) for caption in record.captions]
-        repeated = [caption for caption, times in Counter(record.captions).items() if times > 1]
-        if repeated:
-            self._repeated.add(f"{record.id}: {repeated[0]!r}")
+        for field, texts in record.texts.items():
+            self._texts[split.name][field] += len(texts)
+            if field == "label":
+                self._labels[split.name].update(texts)
+                if len(texts) > 1:
+                    self._several.add(f"{record.id}: {', '.join(texts)}")
+                continue
+            self._words[field] += [len(text.split()) for text in texts]
+            repeated = [text for text, times in Counter(texts).items() if times > 1]
+            if repeated and field not in _OFTEN_ALIKE:
+                self._repeated.setdefault(field, Finding(f"duplicate {field}s")).add(f"{record.id}: {repeated[0]!r}")
         return record.id
 
     def picture_of(self, split: Split, index: int, name: str) -> None:
         """Read the picture of a record of that name."""
         self._checked += 1
+        if not self._pictures:
+            return
         try:
             picture = split.read(index)
             pixels = picture if isinstance(picture, np.ndarray) else decode(picture, self._max_pixels)
@@ -102,7 +123,8 @@ class _Examination:
         """Everything that was noted."""
         bad = sum(problem.count for problem in self._bad.values())
         allowed = config.bad_samples.max_share if config.bad_samples.policy == "skip" else 0.0
-        problems = [*self._bad.values(), *self._doubles(), self._repeated, *_left_out(source.notes)]
+        found = (*self._doubles(), *self._repeated.values(), self._several, self._unseen())
+        problems = [*self._bad.values(), *found, *_left_out(source.notes)]
         widths, heights = zip(*self._sizes, strict=True) if self._sizes else ((), ())
         return Report(
             source=source.name,
@@ -112,15 +134,27 @@ class _Examination:
             bad=bad,
             allowed_share=allowed,
             problems=[problem for problem in problems if problem.count],
-            splits={name: SplitFacts(len(split), self._captions[name]) for name, split in source.splits.items()},
+            splits={
+                name: SplitFacts(len(split), dict(self._texts[name]), dict(sorted(self._labels[name].items())))
+                for name, split in source.splits.items()
+            },
+            pictures=self._pictures,
             widths=_spread(widths),
             heights=_spread(heights),
             formats=dict(self._formats.most_common()),
-            caption_words=_spread(self._words),
-            short_captions=sum(words < SHORT for words in self._words),
+            words={field: _spread(counts) for field, counts in self._words.items()},
+            short_captions=sum(words < SHORT for words in self._words["caption"]) if "caption" in self._words else None,
             in_no_split=len(source.notes.in_no_split),
             not_in_table=source.notes.not_in_table,
         )
+
+    def _unseen(self) -> Finding:
+        """Labels of other splits that no training sample has: a model can never say them."""
+        unseen = Finding("labels that training lacks")
+        for split, labels in self._labels.items():
+            for label in sorted(labels.keys() - self._labels["train"].keys() if "train" in self._labels else ()):
+                unseen.add(f"{label} in {split}: {labels[label]}")
+        return unseen
 
     def _doubles(self) -> tuple[Finding, Finding]:
         """The same picture under two names, and in two splits."""
@@ -139,11 +173,9 @@ class _Examination:
 
 
 def _left_out(notes: Notes) -> Iterator[Finding]:
-    for kind, names in (
-        ("empty captions", notes.empty_captions),
-        ("pictures with empty captions only", notes.without_captions),
-        ("listed but not in the table", notes.listed_only),
-    ):
+    kinds = {f"empty {field}s": rows for field, rows in notes.empty.items()}
+    kinds |= {"samples with empty texts only": notes.without_texts, "listed but not in the table": notes.listed_only}
+    for kind, names in kinds.items():
         yield Finding(kind, len(names), list(names[:EXAMPLES]))
 
 

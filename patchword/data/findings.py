@@ -10,6 +10,8 @@ EXAMPLES = 5
 """Examples kept for each problem."""
 SHORT = 3
 """A caption of fewer words is short."""
+LABELS = 12
+"""Labels of a split whose counts are printed."""
 
 
 @dataclass
@@ -39,8 +41,11 @@ class Spread(NamedTuple):
 class SplitFacts(NamedTuple):
     """How large a split is."""
 
-    pictures: int
-    captions: int
+    samples: int
+    texts: dict[str, int]
+    """How many of each field."""
+    labels: dict[str, int]
+    """How many samples of each class, sorted by name; empty where there are none."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,11 @@ class Report:
 
     source: str
     ok: bool
-    """Whether no larger share of the pictures is bad than `data.bad_samples` allows. Nothing else makes it False."""
+    """Whether no larger share of the samples is bad than `data.bad_samples` allows. Nothing else makes it False."""
+    pictures: bool
+    """Whether samples have pictures."""
     count: int
-    """Pictures in all splits."""
+    """Samples in all splits."""
     checked: int
     """How many of them were read; all, unless there was a limit."""
     bad: int
@@ -64,42 +71,49 @@ class Report:
     """In pixels."""
     heights: Spread
     formats: dict[str, int]
-    caption_words: Spread
-    """Words in a caption, split at blanks."""
-    short_captions: int
-    """Captions of fewer than three words."""
+    words: dict[str, Spread]
+    """By field, labels aside: words in a text, split at blanks."""
+    short_captions: int | None
+    """Captions of fewer than three words; None: there are no captions."""
     in_no_split: int
-    """Pictures with captions that belong to no split."""
+    """Samples with texts that belong to no split."""
     not_in_table: int
-    """Picture files that the table does not name."""
+    """Picture files that nothing is said of."""
 
     @property
     def bad_share(self) -> float:
-        """Share of the pictures read that were bad."""
+        """Share of the samples read that were bad."""
         return self.bad / self.checked if self.checked else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `ok`, `count` and `problems` (each with kind, count, examples) are a contract."""
         facts = asdict(self)
         facts["splits"] = {name: split._asdict() for name, split in self.splits.items()}
-        for name in ("widths", "heights", "caption_words"):
+        facts["words"] = {name: spread._asdict() for name, spread in self.words.items()}
+        for name in ("widths", "heights"):
             facts[name] = getattr(self, name)._asdict()
         return facts | {"bad_share": self.bad_share}
 
     def lines(self) -> Iterator[str]:
         """The report for a person."""
+        thing = "picture" if self.pictures else "sample"
         part = "" if self.checked == self.count else f", {self.checked} of them read"
-        yield f"{self.source}: {_count(self.count, 'picture')}{part}"
+        yield f"{self.source}: {_count(self.count, thing)}{part}"
         for name, split in self.splits.items():
-            yield f"  {name}: {_count(split.pictures, 'picture')}, {_count(split.captions, 'caption')}"
-        formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
-        yield f"  pixels: width {_range(self.widths)}, height {_range(self.heights)}; {formats or 'none read'}"
-        words = self.caption_words
-        yield f"  words in a caption: {_range(words)}, mean {words.mean:.1f}; {self.short_captions} below {SHORT}"
+            texts = ", ".join(_count(count, text) for text, count in split.texts.items())
+            yield f"  {name}: {_count(split.samples, thing)}{', ' if texts else ''}{texts}"
+            if split.labels:
+                yield f"    {_counted(split.labels)}"
+        if self.pictures:
+            formats = ", ".join(f"{count} {name}" for name, count in self.formats.items())
+            yield f"  pixels: width {_range(self.widths)}, height {_range(self.heights)}; {formats or 'none read'}"
+        for text, words in self.words.items():
+            short = f"; {self.short_captions} below {SHORT}" if text == "caption" else ""
+            yield f"  words in a {text}: {_range(words)}, mean {words.mean:.1f}{short}"
         if self.in_no_split:
-            yield f"  left out: {_count(self.in_no_split, 'picture')} in no split"
+            yield f"  left out: {_count(self.in_no_split, thing)} in no split"
         if self.not_in_table:
-            yield f"  left out: {_count(self.not_in_table, 'picture file')} that the table does not name"
+            yield f"  left out: {_count(self.not_in_table, 'picture file')} that nothing is said of"
         for problem in self.problems:
             yield f"problem: {problem.kind}: {problem.count}"
             yield from (f"  {example}" for example in problem.examples)
@@ -108,12 +122,19 @@ class Report:
         yield f"ok: {self._judgement()}" if self.ok else f"NOT ok: {self._judgement()}"
 
     def _judgement(self) -> str:
-        read = f"{self.bad} of {_count(self.checked, 'picture')} cannot be read"
+        read = f"{self.bad} of {_count(self.checked, 'picture' if self.pictures else 'sample')} cannot be read"
         return f"{read} ({self.bad_share:.2%}; data.bad_samples allows {self.allowed_share:.2%})"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _counted(labels: dict[str, int]) -> str:
+    """The commonest labels and how many samples have each."""
+    ranked = sorted(labels.items(), key=lambda item: -item[1])
+    rest = f", and {len(ranked) - LABELS} more labels" if len(ranked) > LABELS else ""
+    return ", ".join(f"{name} {count}" for name, count in ranked[:LABELS]) + rest
 
 
 def _range(spread: Spread) -> str:

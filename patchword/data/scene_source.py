@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from patchword.config import DataConfig
+from patchword.config import DataConfig, Fields, UserError
 from patchword.data.base import Record, Split
 from patchword.data.file_source import Notes
-from patchword.data.scenes import SceneWorld
+from patchword.data.scenes import Scene, SceneWorld
 from patchword.data.splits import Splits
+
+_TEXTS: dict[str, Callable[[SceneWorld, Scene, str], Sequence[str]]] = {
+    "caption": lambda world, scene, language: world.captions(scene, language),
+    "label": lambda world, scene, _: [world.label(scene)],
+}
+"""What can be said of a scene, by field; written only when it is asked for."""
 
 
 class SceneSplit:
-    """The first `count` scenes of one split of a world."""
+    """The first `count` scenes of one split of a world, with the texts of `fields`."""
 
-    def __init__(self, name: str, count: int, world: SceneWorld, language: str) -> None:
+    def __init__(self, name: str, count: int, world: SceneWorld, language: str, fields: Sequence[str]) -> None:
         self.name = name
         self._count = count
         self._world = world
         self._language = language
+        self._fields = tuple(fields)
 
     def __len__(self) -> int:
         return self._count
 
     def record(self, index: int) -> Record:
-        """Scene `index`, with every phrasing of what it shows."""
-        captions = self._world.captions(self._world.scene(self.name, self._at(index)), self._language)
-        return Record(f"{self.name}/{index}", tuple(captions))
+        """Scene `index`, with every phrasing of what it shows, its class, ..."""
+        scene = self._world.scene(self.name, self._at(index))
+        texts = {name: tuple(_TEXTS[name](self._world, scene, self._language)) for name in self._fields}
+        return Record(f"{self.name}/{index}", texts)
 
     def read(self, index: int) -> np.ndarray:
         """The picture: uint8 [height, width, 3]."""
@@ -51,14 +59,20 @@ class SceneSplit:
 class SceneSource:
     """The embedded data set: train, val, test, and novel with combinations that the others never show."""
 
-    def __init__(self, config: DataConfig) -> None:
+    has_pictures = True
+
+    def __init__(self, config: DataConfig, fields: Fields) -> None:
+        lacking = [name for name in fields.required if name not in _TEXTS]
+        if lacking:
+            raise UserError(f"the embedded data set has no {lacking[0]}; what it has: {', '.join(_TEXTS)}")
+        names = [name for name in fields.names if name in _TEXTS]
         scenes = config.scenes
         world = SceneWorld(scenes.seed, config.image.height, config.image.width, scenes.max_objects)
         counts = {"train": scenes.train, "val": scenes.val, "test": scenes.test, "novel": scenes.test}
         self.name = "scenes"
         self.notes = Notes()
         self._scenes = Splits(
-            self.name, {name: SceneSplit(name, count, world, scenes.language) for name, count in counts.items()}
+            self.name, {name: SceneSplit(name, count, world, scenes.language, names) for name, count in counts.items()}
         )
         self.splits: Mapping[str, Split] = self._scenes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -25,6 +26,16 @@ def split_name(label: str) -> str:
     """The name of a split that people spell in several ways: train, val, test; others stay, in lower case."""
     label = label.strip().lower()
     return _SAME.get(label, label)
+
+
+_PART = re.compile(r"([a-z]+)(?:[-_.]?\d+(?:[-_]of[-_]\d+)?)?")
+
+
+def said_split(name: str) -> str | None:
+    """The split that the name of a folder or file says: `train`, `Validation`, `train-00.tar`; None: it says none."""
+    match = _PART.fullmatch(name.lower().split(".", 1)[0])
+    split = split_name(match[1]) if match else ""
+    return split if split in ("train", "val", "test") else None
 
 
 def share_split(config: SplitsConfig, name: str) -> str:

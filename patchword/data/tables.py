@@ -1,4 +1,4 @@
-"""Tables of captions: CSV, TSV, JSON, JSON lines, parquet, and Flickr8k's token file, as rows that know their line."""
+"""Tables: CSV, TSV, JSON, JSON lines, parquet, and Flickr8k's token file, as rows that know their line."""
 
 from __future__ import annotations
 
@@ -138,6 +138,7 @@ class ParquetTable:
         except self._errors as error:
             raise UserError(f"{name}: not a parquet file, or damaged ({error})") from error
         self.columns = tuple(self._file.schema_arrow.names)
+        self._classes = _class_names(self._file.schema_arrow.metadata or {})
 
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Each row, counted from 1."""
@@ -145,11 +146,30 @@ class ParquetTable:
         try:
             for batch in self._file.iter_batches(columns=list(wanted)):
                 columns = batch.to_pydict()
+                for name in self._classes.keys() & columns.keys():
+                    columns[name] = [_class_name(self._classes[name], cell) for cell in columns[name]]
                 for cells in zip(*(columns[name] for name in wanted), strict=True):
                     number += 1
                     yield Row(number, cells)
         except self._errors as error:
             raise UserError(f"{self.name}: damaged after row {number} ({error})") from error
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """The names of classes that `datasets` (Hugging Face) writes beside a column of their numbers."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        classes = {name: feature for name, feature in features.items() if feature.get("_type") == "ClassLabel"}
+        return {name: list(map(str, feature["names"])) for name, feature in classes.items()}
+    except (ValueError, AttributeError, KeyError, TypeError):  # a note of another form is no reason to refuse the data
+        return {}
+
+
+def _class_name(names: Sequence[str], cell: Any) -> Any:
+    """The name of a class by its number; -1 is how `datasets` writes that there is none."""
+    if not isinstance(cell, int):
+        return cell
+    return names[cell] if 0 <= cell < len(names) else (None if cell == -1 else cell)
 
 
 def _read_csv(name: str, data: bytes) -> Table:

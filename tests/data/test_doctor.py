@@ -60,7 +60,7 @@ def test_a_healthy_data_set(tmp_path: Path):
     assert report.ok
     assert report.problems == []
     assert (report.count, report.checked, report.bad, report.bad_share) == (10, 10, 0, 0)
-    assert {name: tuple(split) for name, split in report.splits.items()} == {
+    assert {name: (split.samples, split.texts["caption"]) for name, split in report.splits.items()} == {
         "train": (9, sum(split == "train" for *_, split in rows)),
         "val": (1, sum(split == "val" for *_, split in rows)),
     }
@@ -68,7 +68,7 @@ def test_a_healthy_data_set(tmp_path: Path):
     for spread, numbers in ((report.widths, [w for w, _ in sizes]), (report.heights, [h for _, h in sizes])):
         assert spread == (min(numbers), statistics.median(numbers), pytest.approx(np.mean(numbers)), max(numbers))
     words = [len(caption.split()) for _, caption, _ in rows]
-    assert report.caption_words == (min(words), statistics.median(words), pytest.approx(np.mean(words)), max(words))
+    assert report.words["caption"] == (min(words), statistics.median(words), pytest.approx(np.mean(words)), max(words))
     assert report.formats == {"JPEG": 10}
     assert (report.not_in_table, report.in_no_split) == (1, 0)
 
@@ -135,10 +135,10 @@ def test_captions(tmp_path: Path):
     found = problems(report)
     assert {kind: finding.count for kind, finding in found.items()} == {
         "empty captions": 2,
-        "pictures with empty captions only": 1,
+        "samples with empty texts only": 1,
     }
     assert found["empty captions"].examples == [f"{tmp_path}/t.jsonl, line {number}" for number in (5, 6)]
-    assert found["pictures with empty captions only"].examples == ["2.jpg"]
+    assert found["samples with empty texts only"].examples == ["2.jpg"]
     assert (report.in_no_split, report.count, report.short_captions) == (1, 2, 1)
     rows = [(image, caption, "val") for image, caption, _ in rows]
     found = problems(check(data_set(tmp_path, files, rows)))
@@ -165,7 +165,7 @@ def test_a_limit_is_spread_over_the_whole(limit: int, tmp_path: Path):
     assert report.checked == sum(report.formats.values()) == checked
     assert told == [(i + 1, checked) for i in range(checked)]
     assert report.count == 100
-    assert sum(split.captions for split in report.splits.values()) == 100
+    assert sum(split.texts["caption"] for split in report.splits.values()) == 100
     if checked >= 7:
         assert report.widths.min == 8
         assert report.widths.max >= 16
@@ -194,7 +194,7 @@ def test_the_report_is_plain_data_and_plain_lines(bad: int, tmp_path: Path):
     assert json.loads(json.dumps(facts)) == facts
     assert (facts["ok"], facts["count"]) == (bad == 0, 10 + bad)
     assert [(problem["kind"], problem["count"]) for problem in facts["problems"]] == [("missing", bad)] * bool(bad)
-    assert facts["splits"]["train"]["pictures"] == 9 + bad
+    assert facts["splits"]["train"]["samples"] == 9 + bad
     assert facts["widths"]["max"] == report.widths.max
     lines = list(report.lines())
     assert all("\n" not in line for line in lines)
@@ -235,5 +235,5 @@ def test_the_shared_flickr8k(shared: Path):
         "duplicate pictures": 1,
         "duplicate captions": 9,
     }
-    assert report.caption_words.max == 38
+    assert report.words["caption"].max == 38
     assert report.widths == report.heights == (128, 128, 128, 128)

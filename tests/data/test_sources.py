@@ -19,16 +19,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from patchword.config import ColumnsConfig, DataConfig, ImageConfig, ScenesConfig, SplitsConfig, UserError
+from patchword.config import (
+    CaptioningTaskConfig,
+    ColumnsConfig,
+    DataConfig,
+    ImageConfig,
+    ScenesConfig,
+    SplitsConfig,
+    UserError,
+)
+from patchword.data import sources
 from patchword.data.archives import Folder
 from patchword.data.base import Source
 from patchword.data.decode import BadImage, decode
+from patchword.data.file_source import NotedSource
 from patchword.data.finder import SearchFinder
-from patchword.data.sources import open_source
 
 CHOICE = random.Random(23)
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 WORDS = ["dog", "cat", "a", "runs", "in", "the", "snow", ",", '"quoted"', "Ünïcode", "."]
+
+
+def open_source(config: DataConfig) -> NotedSource:
+    return sources.open_source(config, CaptioningTaskConfig.fields)
 
 
 def picture(kind: str = "JPEG") -> bytes:
@@ -89,7 +102,7 @@ def pictures(content: Content, start: str = "") -> dict[str, bytes]:
 
 def records_of(source: Source) -> Content:
     return {
-        record.id: (bytes(split.read(index)), list(record.captions))
+        record.id: (bytes(split.read(index)), list(record.texts["caption"]))
         for split in source.splits.values()
         for index, record in ((i, split.record(i)) for i in range(len(split)))
     }
@@ -205,7 +218,7 @@ def test_every_layout_gives_the_same_records(layout: Layout, tmp_path: Path):
     found = {name.removeprefix("./"): said for name, said in records_of(source).items()}
     assert found == content
     assert source.describes("train", 0, "a dog") is None
-    assert not source.notes.empty_captions
+    assert not any(source.notes.empty.values())
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -304,7 +317,7 @@ def test_the_shared_flickr8k():
     assert {name: len(split) for name, split in source.splits.items()} == {"train": 6000, "val": 1000}
     assert len(source.notes.in_no_split) == 91
     assert source.notes.not_in_table == len(source.notes.listed_only) == 0
-    captions = [len(source.splits["val"].record(i).captions) for i in range(1000)]
+    captions = [len(source.splits["val"].record(i).texts["caption"]) for i in range(1000)]
     assert captions == [5] * 1000
     assert decode(bytes(source.splits["val"].read(999)), 128 * 128).shape == (128, 128, 3)
 
@@ -353,7 +366,7 @@ def test_a_column_chooses_the_split(tmp_path: Path):
     source = open_source(DataConfig(source=str(tmp_path)))
     expected = {"train": "ab", "val": "cdef", "test": "ag", "restval": "h"}
     assert names_in(source) == {split: {f"{name}.jpg" for name in names} for split, names in expected.items()}
-    assert source.splits["test"].record(0).captions == ("a", "more")
+    assert source.splits["test"].record(0).texts["caption"] == ("a", "more")
     assert source.notes.in_no_split == ("i.jpg",)
 
 
@@ -428,10 +441,10 @@ def test_empty_captions_are_noted_and_skipped(tmp_path: Path):
     ]
     write(tmp_path, {"t.csv": table(lines), **{f"{name}.jpg": picture() for name in "abc"}})
     source = open_source(DataConfig(source=str(tmp_path), splits=SplitsConfig(val=0)))
-    assert source.splits["train"].record(0).captions == ("a",)
+    assert source.splits["train"].record(0).texts["caption"] == ("a",)
     assert len(source.splits["train"]) == 1
-    assert source.notes.empty_captions == (f"{tmp_path}/t.csv, line 3", f"{tmp_path}/t.csv, line 4")
-    assert source.notes.without_captions == ("b.jpg",)
+    assert source.notes.empty["caption"] == (f"{tmp_path}/t.csv, line 3", f"{tmp_path}/t.csv, line 4")
+    assert source.notes.without_texts == ("b.jpg",)
     assert source.notes.not_in_table == 1
 
 
@@ -462,9 +475,9 @@ FAULTS = [
     ({"t.csv": b"image,caption\na.jpg,\n", "a.jpg": JPEG}, {}, ["the data set is empty: 1 pictures, none with a"]),
     ({"t.csv": b"", "a.jpg": JPEG}, {}, ["t.csv: the table is empty"]),
     (
-        {"t.csv": b"img,caption\n", "a.jpg": JPEG},
+        {"t.csv": b"pic,caption\n", "a.jpg": JPEG},
         {},
-        ["t.csv: no column for the image", "has: img, caption"],
+        ["t.csv: no column for the image", "has: pic, caption"],
     ),
     ({"t.csv": ROW + b'b.jpg,"x\n', "a.jpg": JPEG}, {}, ["t.csv, line 3: broken quotes"]),
     (
@@ -615,7 +628,7 @@ def test_scenes_are_the_default():
         assert isinstance(pixels, np.ndarray)
         assert (pixels.shape, pixels.dtype) == ((40, 56, 3), np.uint8)
         assert record == split.record(index)
-        assert all(source.describes(name, index, caption) for caption in record.captions)
+        assert all(source.describes(name, index, caption) for caption in record.texts["caption"])
         assert source.describes(name, index, "a large purple elephant") is False
         copy = pickle.loads(pickle.dumps(source)).splits[name]
         assert copy.record(index) == record
@@ -627,7 +640,7 @@ def test_scenes_are_the_default():
 def test_scenes_follow_their_settings():
     small = DataConfig(scenes=ScenesConfig(max_objects=1, language="de", train=4))
     german, english = (
-        open_source(config).splits["train"].record(1).captions
+        open_source(config).splits["train"].record(1).texts["caption"]
         for config in (small, small.replace(scenes=small.scenes.replace(language="en")))
     )
     assert german != english

@@ -10,11 +10,12 @@ import re
 
 import pytest
 
-from patchword.config import ColumnsConfig, UserError
+from patchword.config import ColumnsConfig, Fields, UserError
 from patchword.data.columns import choose_columns, samples
 from patchword.data.strings import Strings
 from patchword.data.tables import is_table, read_table, where
 
+WANTED = Fields(("caption",))
 CHOICE = random.Random(7)
 CAPTIONS = [
     "a dog",
@@ -172,7 +173,7 @@ def test_names_of_tables():
 
 
 def columns_of(header: str, **config: str):
-    return choose_columns(read_table("t.csv", f"{header}\n".encode()), ColumnsConfig(**config))
+    return choose_columns(read_table("t.csv", f"{header}\n".encode()), ColumnsConfig(**config), WANTED)
 
 
 @pytest.mark.parametrize(
@@ -188,13 +189,14 @@ def columns_of(header: str, **config: str):
     ],
 )
 def test_columns_are_found(header: str, config: dict[str, str], expected: tuple[object, ...]):
-    assert columns_of(header, **config) == expected
+    image, texts, split = columns_of(header, **config)
+    assert (image, texts["caption"], split) == expected
 
 
 @pytest.mark.parametrize(
     ("header", "config", "words"),
     [
-        ("img,caption", {}, ["image", "the table has: img, caption", "data.columns.image="]),
+        ("pic,caption", {}, ["image", "the table has: pic, caption", "data.columns.image="]),
         ("image,captoin", {}, ["caption", "the table has: image, captoin", "data.columns.caption=captoin"]),
         ("image,caption", {"caption": "captoin"}, ["data.columns.caption", "'captoin'", "did you mean 'caption'"]),
         ("image,caption", {"split": "part"}, ["data.columns.split", "'part'", "allowed: caption, image"]),
@@ -212,26 +214,26 @@ def test_a_missing_column_says_what_is_there(header: str, config: dict[str, str]
 
 def read_samples(rows: list[dict[str, object]]):
     table = read_table("t.jsonl", "\n".join(map(json.dumps, rows)).encode())
-    return list(samples(table, choose_columns(table, ColumnsConfig())))
+    return list(samples(table, choose_columns(table, ColumnsConfig(), WANTED), WANTED))
 
 
 def test_captions_in_every_arrangement():
     lists = read_samples(
         [{"image": " a ", "captions": ["x", " y "]}, {"image": "b", "captions": "z", "split": " VAL "}]
     )
-    assert [(s.image, s.captions, s.split, s.empty) for s in lists] == [
-        ("a", ("x", "y"), "", 0),
-        ("b", ("z",), "VAL", 0),
+    assert [(s.image, s.texts["caption"], s.split, s.empty) for s in lists] == [
+        ("a", ("x", "y"), "", {}),
+        ("b", ("z",), "VAL", {}),
     ]
     [numbered] = read_samples([{"image": "a", "caption_1": "one", "caption_3": "", "caption_0": ["zero", "nought"]}])
-    assert (numbered.captions, numbered.empty) == (("zero", "nought", "one"), 0)
+    assert (numbered.texts, numbered.empty) == ({"caption": ("zero", "nought", "one")}, {})
 
 
 @pytest.mark.parametrize(("cell", "empty"), [("", 1), (" \t", 1), (None, 1), ([], 1), (["", "x", None], 2)])
 def test_empty_captions_are_counted(cell: object, empty: int):
     [sample] = read_samples([{"image": "a", "caption": cell}])
-    assert sample.empty == empty
-    assert sample.captions == (("x",) if empty == 2 else ())
+    assert sample.empty == {"caption": empty}
+    assert sample.texts == ({"caption": ("x",)} if empty == 2 else {})
 
 
 @pytest.mark.parametrize(

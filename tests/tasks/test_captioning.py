@@ -55,7 +55,7 @@ class ToySplit:
         return len(self.captions)
 
     def record(self, index: int) -> Record:
-        return Record(f"{self.name}-{index}", self.captions[index])
+        return Record(f"{self.name}-{index}", {"caption": self.captions[index]})
 
     def read(self, index: int) -> np.ndarray:
         if index == self.broken:
@@ -65,6 +65,7 @@ class ToySplit:
 
 class ToySource:
     name = "toy"
+    has_pictures = True
 
     def __init__(self) -> None:
         self.splits: Mapping[str, Split] = {"train": ToySplit("train", 12), "val": ToySplit("val", 7)}

@@ -1,0 +1,146 @@
+"""From the rows of tables to entries: all rows of one picture, however its path is spelt, become one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from patchword.config import Fields, UserError
+from patchword.data.columns import FIELDS, Columns, Sample, samples
+from patchword.data.decode import BadImage
+from patchword.data.file_source import Entry, Pictures
+from patchword.data.finder import Finder
+from patchword.data.held import HeldPictures
+from patchword.data.tables import Table, where
+
+
+class Part(NamedTuple):
+    """A table, and what is known of it before it is read."""
+
+    table: Table
+    columns: Columns
+    split: str | None
+    """The split that its name says."""
+
+
+@dataclass
+class Gathered:
+    """What was found of a data set, before it is known which record is in which split."""
+
+    entries: dict[str, Entry]
+    """Those with texts, by their picture's file (where there are no pictures, by their name)."""
+    pictures: Pictures | None
+    """Where pictures are read from; None: there are none."""
+    finder: Finder | None = None
+    """Which file a name means, where pictures are files."""
+    empty: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    without_texts: tuple[str, ...] = ()
+    not_in_table: int = 0
+
+
+def gather(parts: Sequence[Part], fields: Fields, find: Callable[[], Finder]) -> Gathered:
+    """Read tables.
+
+    Args:
+        parts: the tables.
+        fields: what is read of them.
+        find: where their pictures are; asked only when a row names one by its path.
+
+    Raises:
+        UserError: a row is wrong, or none of the pictures is there.
+    """
+    reading = _Reading(find)
+    empty: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        for sample in samples(part.table, part.columns, fields):
+            place = where(part.table, sample.number)
+            entry = reading.entry(sample, place, part.table if len(parts) > 1 else None, part.table.unit)
+            for name, texts in sample.texts.items():
+                there = entry.texts.setdefault(name, [])
+                there += [text for text in dict.fromkeys(texts) if text not in there] if FIELDS[name].once else texts
+            split = sample.split if part.columns.split is not None else part.split
+            entry.splits.update(dict.fromkeys([split] if split else []))
+            for name, count in sample.empty.items():
+                empty[name] += [place] * count
+    return _checked(parts, fields, reading, {name: tuple(rows) for name, rows in empty.items()})
+
+
+class _Reading:
+    """Entries so far, and where their pictures are."""
+
+    def __init__(self, find: Callable[[], Finder]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.held: dict[str, bytes] = {}
+        self._find = find
+        self._files: dict[str, str] = {}
+
+    @cached_property
+    def finder(self) -> Finder:
+        return self._find()
+
+    @property
+    def searched(self) -> bool:
+        """Whether a row named a picture by its path."""
+        return bool(self._files)
+
+    def entry(self, sample: Sample, place: str, of_several: Table | None, unit: str) -> Entry:
+        """The entry of a row's picture; a row without one has an entry of its own."""
+        if sample.image is None:
+            name = place if of_several else f"{unit} {sample.number}"
+            return self.entries.setdefault(name, Entry(name, None))
+        if sample.picture is not None:
+            return self._holding(sample.image, sample.picture, place)
+        if self.held:
+            raise UserError(f"{place}: names a picture by its path, but rows before it hold theirs in the table")
+        file = self._files.get(sample.image)
+        if file is None:
+            try:
+                file = self._files.setdefault(sample.image, self.finder.find(sample.image))
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from error
+        return self.entries.setdefault(file, Entry(sample.image, file))
+
+    def _holding(self, name: str, picture: bytes, place: str) -> Entry:
+        if self._files:
+            raise UserError(f"{place}: holds its picture in the table, but rows before it name theirs by a path")
+        if self.held.get(name, picture) != picture:  # `path` is often the same for all, or was made up
+            name = place
+        self.held[name] = picture
+        return self.entries.setdefault(name, Entry(name, name))
+
+
+def _checked(
+    parts: Sequence[Part], fields: Fields, reading: _Reading, empty: Mapping[str, tuple[str, ...]]
+) -> Gathered:
+    label = ", ".join(part.table.name for part in parts)
+    said = {key: entry for key, entry in reading.entries.items() if entry.texts}
+    if not said:
+        things = "pictures" if any(part.columns.image for part in parts) else "rows"
+        wanted = fields.required or ("text",)
+        needs = " and ".join(f"a{'n' if name[0] in 'aeiou' else ''} {name}" for name in wanted)
+        raise UserError(f"{label}: the data set is empty: {len(reading.entries)} {things}, none with {needs}")
+    silent = tuple(entry.id for entry in reading.entries.values() if not entry.texts)
+    if reading.held:
+        return Gathered(said, HeldPictures(label, reading.held), None, empty, silent)
+    if not reading.searched:
+        return Gathered(said, None, None, empty, silent)
+    finder = reading.finder
+    if not any(finder.archive.has(file) for file in said):
+        raise UserError(f"{label}: {_nothing_found(said, finder)}")
+    others = sum(name not in reading.entries for name in finder.pictures())
+    return Gathered(said, finder.archive, finder, empty, silent, others)
+
+
+def _nothing_found(entries: Mapping[str, Entry], finder: Finder) -> str:
+    file, first = next(iter(entries.items()))
+    try:
+        finder.archive.read(file)
+        why = f"{first.id}: not where data.images says"
+    except BadImage as error:
+        why = f"{first.id}: {error.message}"
+    there = next(iter(finder.pictures()), None)
+    like = f"; pictures in {finder.archive.label} are named like {there!r}" if there else ""
+    return f"none of its {len(entries)} pictures can be found, the first one: {why}{like}"

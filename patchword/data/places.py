@@ -1,0 +1,121 @@
+"""Where in a folder or archive its tables, its pictures and its classes are."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from patchword.config import DataConfig, Fields, UserError, nearest
+from patchword.data.allot import FLICKR_TABLES, Origin, inside, read_text_file
+from patchword.data.archives import Archive, Folder, open_archive
+from patchword.data.assemble import finished, from_tables
+from patchword.data.class_folders import gather_classes
+from patchword.data.file_source import NotedSource
+from patchword.data.finder import SearchFinder, is_picture
+from patchword.data.idx import gather_idx
+from patchword.data.several import SeveralArchives
+from patchword.data.splits import said_split
+from patchword.data.tables import READERS, is_table
+
+_PACKED = (".tar", ".zip")
+
+
+def open_place(
+    config: DataConfig, fields: Fields, archive: Archive, pictures: Callable[[], tuple[Archive, str]]
+) -> NotedSource:
+    """The source in a folder or archive: what its tables say, or else what its files tell of classes.
+
+    Args:
+        config: the settings.
+        fields: what is read.
+        archive: what is looked into.
+        pictures: the archive that pictures are in, and how the names of those that count begin.
+
+    Raises:
+        UserError: nothing there can be understood, or it can in several ways; the message says how to choose.
+    """
+    tables = _tables(config, archive)
+    if tables:
+        if fields.image is None and any(is_picture(name) or name.lower().endswith(_PACKED) for name in archive.names):
+            fields = fields._replace(image=True)  # pictures are there: a table that names none is a mistake
+        data = [(name, read_text_file(archive, name, "data.table")) for name in tables]
+        return from_tables(config, fields, archive, data, lambda: SearchFinder(*pictures()))
+    if fields.required not in ((), ("label",)) or "label" not in fields.names:
+        what = f"{' and '.join(fields.required or ('text',))}s"
+        raise UserError(f"{archive.label}: no table of {what} ({', '.join(READERS)}) in it")
+    _refuse_columns(config)
+    found = gather_idx(archive) if config.images is None else None
+    found = found or gather_classes(*pictures())
+    if found is None:
+        raise UserError(
+            f"{archive.label}: nothing tells classes: no table ({', '.join(READERS)}), no folders of pictures named "
+            "after them (cat/1.jpg), no pictures named like cat.1.jpg"
+        )
+    return finished(config, Origin(archive), found)
+
+
+def _tables(config: DataConfig, archive: Archive) -> list[str]:
+    """The tables to read: the one of the settings, else those that are there."""
+    if config.table is not None:
+        return [inside("data.table", config.table)]
+    tables = [name for name in archive.names if is_table(name)]
+    level = min((name.count("/") for name in tables), default=0)
+    tables = [name for name in tables if name.count("/") == level]
+    flickr = [name for known in FLICKR_TABLES for name in tables if posixpath.basename(name) == known]
+    if flickr and len(flickr) == len(tables):  # the same captions twice
+        return flickr[:1]
+    if len(tables) > 1 and not _say_splits(tables):
+        raise UserError(_ambiguous(archive.label, "tables", tables, "table"))
+    return tables
+
+
+def _refuse_columns(config: DataConfig) -> None:
+    for name, column in config.columns.to_dict().items():
+        if column is not None:
+            raise UserError(f"data.columns.{name}={column}: there is no table in {config.source}")
+
+
+def pictures_of_folder(config: DataConfig, path: Path, folder: Folder) -> Archive:
+    """Where the pictures of a folder are: in the place of the settings, loose, or in tars and zips at its top.
+
+    Raises:
+        UserError: there are none, or in several places.
+    """
+    if config.images is not None:
+        return named_archive(config, path)
+    packed = [name for name in folder.names if "/" not in name and name.lower().endswith(_PACKED)]
+    loose = next((name for name in folder.names if is_picture(name)), None)
+    if loose is None and not packed:
+        why = "no pictures in it, and no tar or zip of pictures (links that lead out of it are not followed)"
+        raise UserError(f"{folder.label}: {why}")
+    if loose is None and len(packed) > 1 and _say_splits(packed):
+        return SeveralArchives(folder.label, {name.rsplit(".", 1)[0]: open_archive(path / name) for name in packed})
+    choices = [*packed, *([] if loose is None else [posixpath.dirname(loose) or "."])]
+    if len(choices) > 1:
+        raise UserError(_ambiguous(folder.label, "places with pictures", choices, "images"))
+    return folder if loose else open_archive(path / packed[0])
+
+
+def named_archive(config: DataConfig, root: Path) -> Archive:
+    """The folder, tar or zip that `data.images` names.
+
+    Raises:
+        UserError: there is none.
+    """
+    assert config.images is not None
+    path = root / inside("data.images", config.images)
+    if not path.exists():
+        guess = nearest(path.name, [other.name for other in root.iterdir()])
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        raise UserError(f"data.images={config.images}: no such folder or file in {root}{hint}")
+    return open_archive(path)
+
+
+def _say_splits(names: Iterable[str]) -> bool:
+    return all(said_split(posixpath.basename(name)) is not None for name in names)
+
+
+def _ambiguous(label: str, what: str, names: Iterable[str], setting: str) -> str:
+    names = list(names)
+    return f"{label}: {len(names)} {what}: {', '.join(names[:10])}; choose one: data.{setting}={names[0]}"
