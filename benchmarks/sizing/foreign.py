@@ -76,11 +76,13 @@ class ForeignModule:
     def predict(self) -> tuple[int, int]:
         with torch.device("meta"):
             model = self.make()
-        predicted = patchword.size(model, self.mode, inputs=self.inputs, optimizer=self.make_optimizer).peak_bytes
+        found = patchword.size(model, self.mode, inputs=self.inputs, optimizer=self.make_optimizer)
+        if not found.by_category.get("libraries"):
+            return found.peak_bytes, found.peak_bytes
         with rehearsal_of_module(model, self.inputs) as rehearsal:
             whole = self.mode == "train"
             record = rehearsal.training(self.make_optimizer, clip=False) if whole else rehearsal.inference()
-        return predicted, record.peak(without="libraries")[0]
+        return found.peak_bytes, record.peak(without="libraries")[0]
 
     def stop(self) -> None:
         del self.model

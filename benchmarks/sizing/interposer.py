@@ -43,11 +43,12 @@ def compiled(folder: Path) -> Path:
         raise RuntimeError("the malloc interposer needs a C compiler (cc, gcc or clang)")
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "tally.so"
-    command = [cc, "-O2", "-shared", "-fPIC", "-fno-builtin", "-o", str(library), str(_SOURCE)]
+    new = folder / f"tally.{os.getpid()}.so"  # processes that run may hold the old one
+    command = [cc, "-O2", "-shared", "-fPIC", "-fno-builtin", "-o", str(new), str(_SOURCE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-    return library
+    return new.replace(library)
 
 
 def environment(library: Path) -> dict[str, str]:

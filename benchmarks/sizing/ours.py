@@ -113,8 +113,11 @@ class Generation:
 
 
 def predicted(run: RunConfig, mode: str, batch: int) -> tuple[int, int]:
-    """The peak as `patchword size` says it, and without what only oneDNN sees."""
-    return patchword.size(run, mode, batch).peak_bytes, record_of(run, mode, batch)[1].peak(without="libraries")[0]
+    """The peak as `patchword size` says it, and without what only oneDNN sees: another one if it has a part in it."""
+    found = patchword.size(run, mode, batch)
+    if not found.by_category.get("libraries"):
+        return found.peak_bytes, found.peak_bytes
+    return found.peak_bytes, record_of(run, mode, batch)[1].peak(without="libraries")[0]
 
 
 def tensors_of(model: nn.Module) -> list[Tensor]:

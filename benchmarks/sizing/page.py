@@ -14,10 +14,12 @@ Row = dict[str, Any]
 def page(rows: Sequence[Row]) -> str:
     """Markdown."""
     plans = [row for row in rows if "plan" in row]
-    good = [row for row in rows if "error" not in row and "plan" not in row]
+    measured = [row for row in rows if "error" not in row and "plan" not in row]
+    good = [row for row in measured if row["setting"] != "compiled"]
+    compiled = [row for row in measured if row["setting"] == "compiled"]
     failed = [row for row in rows if "error" in row]
     lines = [_HEAD.format(where=_where()), *_summary(good, plans), "", "## Cells", "", *_table(good)]
-    lines += ["", *_planner(plans)]
+    lines += ["", *_planner(plans), "", *_compiled(compiled)]
     if failed:
         lines += ["", "## Not measured", "", *(f"- {row['cell']}: {row['error']}" for row in failed)]
     return "\n".join([*lines, "", *_kernels(good), ""])
@@ -74,6 +76,16 @@ def _summary(rows: Sequence[Row], plans: Sequence[Row]) -> list[str]:
         f"| largest underestimate | 0.1 % | {min(worst(low), 0.0):+.4%} ({low['cell']}) |",
         f"| the planner's batch runs, the next one does not | all | {sum(map(right, plans))} of {len(plans)} |",
         f"| the two truths apart, at most | - | {_apart(apart):.4%} ({apart['cell']}) |",
+    ]
+
+
+def _compiled(rows: Sequence[Row]) -> list[str]:
+    return [
+        "## Compiled",
+        "",
+        "Blocks compiled by inductor (`train.compile`); the prediction is that of the same step without compiling.",
+        "",
+        *_table(rows),
     ]
 
 
