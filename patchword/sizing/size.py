@@ -40,7 +40,7 @@ class Sizing(NamedTuple):
     buffers: int
     """Numbers in buffers."""
     peak_bytes: int
-    """Most bytes of tensors that are there at one time; what kernels use inside themselves is not seen."""
+    """Most bytes that are there at one time: tensors, and what kernels take inside themselves where that is known."""
     by_category: dict[str, int]
     """Those at the peak, by what they are for."""
     by_phase: dict[str, int]
