@@ -16,6 +16,7 @@ from patchword.models.presets import load_config
 from patchword.models.presets.reference import MODELS
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.calibrate import Progress
+from patchword.sizing.compiled import compiled_rehearsal_of_module, in_memory_of
 from patchword.sizing.devices import device as find_device
 from patchword.sizing.explain import Explanation, explained
 from patchword.sizing.fit import largest_batch as fitting
@@ -24,10 +25,11 @@ from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of
 from patchword.sizing.published import compare
 from patchword.sizing.published.comparison import Comparison
 from patchword.sizing.record import Record
+from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, component_of, sizing_of
 from patchword.sizing.verify import Verification
 from patchword.training.calibration import Calibration, calibrated, has_timings, known_time, verified
-from patchword.training.rehearsed import MODES, rehearsal_of
+from patchword.training.rehearsed import MODES, compiled_training_of, rehearsal_of
 
 DEVICE = "a100-80gb"
 """Under whose roof a page shows operations where nobody chooses."""
@@ -39,6 +41,7 @@ def size(
     batch: int | None = None,
     inputs: Sequence[Any] | Mapping[str, Any] | None = None,
     optimizer: MakeOptimizer = adamw,
+    compiled: bool = False,
     **overrides: Any,
 ) -> Sizing:
     """What one step costs, before it is paid: parameters, FLOPs and memory; nothing is allocated.
@@ -53,6 +56,8 @@ def size(
         batch: samples; None: as many as `data.batch.size`.
         inputs: what a module is called with, by place or by name; of floating tensors only the shapes count.
         optimizer: makes a module's optimizer; a configuration has its own.
+        compiled: whether memory is that of the step that torch compiles for a CPU (of a configuration, with
+            `train.compile`; of a module, with `module.compile()`); this takes seconds.
         overrides: dotted settings of a configuration, as on the command line.
 
     Raises:
@@ -64,7 +69,7 @@ def size(
             raise UserError("a module is sized on `inputs`, and takes neither `batch` nor settings")
         if _known_mode(mode) == "generate":
             raise UserError("a module is sized in training or inference: how it generates is not known")
-        return _size_module(spec, _known_mode(mode), inputs, optimizer)
+        return _size_module(spec, _known_mode(mode), inputs, optimizer, compiled)
     if inputs is not None or optimizer is not adamw:
         raise UserError("`inputs` and `optimizer` are for modules: a configuration says both")
     run = load_config(spec, overrides)
@@ -72,17 +77,30 @@ def size(
     rehearse, rehearsal = MODES[_known_mode(mode)], rehearsal_of(run, samples, signatures=has_timings(run))
     trace = partial(rehearse, rehearsal, run, samples)
     found = tally_of(rehearsal.model, trace, component_of)
+    if compiled:
+        if mode != "train":
+            raise UserError("train.compile compiles steps of training: --compiled goes with --mode train")
+        found = in_memory_of(found, compiled_training_of(run, samples), component_of)
     return sizing_of(rehearsal.model, found, mode, samples)._replace(time=known_time(found.kinds, run, mode))
 
 
 def _size_module(
-    module: nn.Module, mode: str, inputs: Sequence[Any] | Mapping[str, Any], optimizer: MakeOptimizer
+    module: nn.Module,
+    mode: str,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    optimizer: MakeOptimizer,
+    compiled: bool,
 ) -> Sizing:
+    def record(rehearsal: Rehearsal) -> Record:
+        return rehearsal.inference() if mode == "inference" else rehearsal.training(optimizer, clip=False)
+
     first = next((leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.ndim), None)
     with rehearsal_of_module(module, inputs) as rehearsal:
-        trace = rehearsal.inference if mode == "inference" else lambda: rehearsal.training(optimizer, clip=False)
-        found = tally_of(module, trace, part_of)
-        return sizing_of(module, found, mode, 1 if first is None else len(first), part_of)
+        found = tally_of(module, partial(record, rehearsal), part_of)
+    if compiled:
+        with compiled_rehearsal_of_module(module, inputs) as rehearsal:
+            found = in_memory_of(found, record(rehearsal), part_of)
+    return sizing_of(module, found, mode, 1 if first is None else len(first), part_of)
 
 
 def _known_mode(mode: str) -> str:

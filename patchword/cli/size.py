@@ -24,7 +24,7 @@ def command(
         int | None, typer.Option("--batch", min=0, help="Samples in a batch; none: data.batch.size.")
     ] = None,
     mode: Annotated[
-        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass without gradients.")
+        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass; generate: decoding.")
     ] = "train",
     fit: Annotated[
         str | None,
@@ -35,6 +35,10 @@ def command(
     target: Annotated[
         int | None, typer.Option("--target-batch", help="With --fit: samples of a step, to accumulate.")
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compiled", help="Memory of the step that torch compiles for a CPU (train.compile); seconds."),
+    ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="PATH", help="Also write a page with drawings of all of it.")
     ] = None,
@@ -54,7 +58,7 @@ def command(
     """
     from patchword.config import UserError, parse_overrides
     from patchword.costs import DEVICE, size, size_report
-    from patchword.models.presets import PRESETS
+    from patchword.models.presets import PRESETS, load_config
     from patchword.models.presets.reference import MODELS
 
     settings, fitting = parse_overrides(overrides or []), None
@@ -67,6 +71,8 @@ def command(
         raise UserError(f"{spec} is a model without a task: only --formula published can say something about it")
     if device is not None and html is None:
         raise UserError("--device chooses what the page of --html shows: give --html PATH, too")
+    if compiled and (fit is not None or html is not None):
+        raise UserError("--compiled sizes one batch: it goes with neither --fit nor --html")
     if fit is not None:
         if batch is not None:
             raise UserError("--batch and --fit both choose the batch: drop one of them")
@@ -74,16 +80,17 @@ def command(
     elif target is not None:
         raise UserError("--target-batch goes with --fit: it says how often to accumulate what fits")
     if html is None:
-        found = size(spec, mode, batch, **settings)
+        found = size(spec, mode, batch, compiled=compiled, **settings)
     else:
         found = size_report(spec, html, mode, batch, device or DEVICE, **settings)
     if as_json:
         print_json(found.to_dict() | ({"fit": fitting.to_dict()} if fitting is not None else {}))
     else:
-        typer.echo(_report(found) + (f"\n{report(fitting, fit or '')}" if fitting is not None else ""))
+        precision = load_config(spec, settings).train.precision if mode == "train" else "fp32"
+        typer.echo(_report(found, precision) + (f"\n{report(fitting, fit or '')}" if fitting is not None else ""))
 
 
-def _report(found: Sizing) -> str:
+def _report(found: Sizing, precision: str) -> str:
     flops = ("forward", "backward", "hardware", "vector")
     header = ("component", "parameters", "trainable", *flops, "activations", "at peak")
     rows = [
@@ -101,8 +108,8 @@ def _report(found: Sizing) -> str:
     lines = [
         table(rows, header),
         "",
-        f"{found.mode}, batch of {found.batch}, fp32. Peak {in_bytes(found.peak_bytes)} of tensors: {kinds}.",
-        "Not in it: what kernels use inside themselves, the program and its libraries.",
+        f"{found.mode}, batch of {found.batch}, {precision}. Peak {in_bytes(found.peak_bytes)} of tensors: {kinds}.",
+        "What kernels use inside themselves is in it where that is known; not in it: the program and its libraries.",
     ]
     if found.time is not None:
         lines.append(_time(found.time))

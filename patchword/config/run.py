@@ -108,7 +108,11 @@ class TrainConfig(Config):
     """Evaluations without a better value after which training stops; null: never."""
 
     def problems(self) -> Iterator[Problem]:
-        """Devices that do not exist anywhere."""
+        """Devices that do not exist anywhere, and blocks that would not be compiled."""
+        if self.compile and self.checkpoint_blocks:
+            yield Problem(
+                "checkpoint_blocks", "and compile exclude one another: a block that is run again is never compiled"
+            )
         if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device):
             yield Problem("device", f"should be auto, cpu, cuda or cuda:N, got {self.device!r}")
 

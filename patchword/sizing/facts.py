@@ -37,6 +37,11 @@ class Facts(TorchDispatchMode):
         """No: nothing is compiled here, and the guard against it takes time at every operation."""
         return False
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """A compiled model stays compiled inside it."""
+        return True
+
     def __init__(self, mode: FakeTensorMode) -> None:
         super().__init__()
         self.mode, self.remembered = mode, Remembered(mode)

@@ -23,13 +23,20 @@ def adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 
 @contextmanager
-def rehearsal_of_module(module: nn.Module, inputs: Sequence[Any] | Mapping[str, Any]) -> Iterator[Rehearsal]:
+def rehearsal_of_module(
+    module: nn.Module,
+    inputs: Sequence[Any] | Mapping[str, Any],
+    rehearse: type[Rehearsal] = Rehearsal,
+    called: Callable[..., Any] | None = None,
+) -> Iterator[Rehearsal]:
     """The module without contents, ready to be looked at; it is as it was after the context.
 
     Args:
         module: on any device; its weights are neither read nor copied.
         inputs: what it is called with, by place or by name; of floating tensors only shapes count, whole numbers keep
             their values.
+        rehearse: how.
+        called: what is called in place of the module, as its compiled form.
 
     Raises:
         UserError: in training, the module gives nothing that a loss could be made of.
@@ -38,9 +45,10 @@ def rehearsal_of_module(module: nn.Module, inputs: Sequence[Any] | Mapping[str, 
     tensors = {(m, kept): dict(getattr(m, kept)) for m in modes for kept in ("_parameters", "_buffers")}
 
     def call(model: nn.Module) -> Any:
-        return model(**given) if isinstance(given, Mapping) else model(*given)
+        function = model if called is None else called
+        return function(**given) if isinstance(given, Mapping) else function(*given)
 
-    rehearsal = Rehearsal(lambda: module, lambda model: loss_of(call(model)), look=call)
+    rehearsal = rehearse(lambda: module, lambda model: loss_of(call(model)), look=call)
     given = tree_map(lambda leaf: blank(leaf, rehearsal.mode) if isinstance(leaf, Tensor) else leaf, inputs)
     rehearsal.given = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
     try:

@@ -59,6 +59,9 @@ class Rehearsal:
         look: what is done with the model without gradients; None: the loss is taken.
     """
 
+    mode_kind = FakeTensorMode
+    facts_kind = Facts
+
     def __init__(
         self,
         build: Callable[[], nn.Module],
@@ -66,8 +69,8 @@ class Rehearsal:
         signatures: bool = False,
         look: Look | None = None,
     ) -> None:
-        self.mode, self.loss, self.signatures, self.look = FakeTensorMode(), loss, signatures, look or loss
-        self.facts = Facts(self.mode)
+        self.mode, self.loss, self.signatures, self.look = self.mode_kind(), loss, signatures, look or loss
+        self.facts = self.facts_kind(self.mode)
         with torch.device("meta"):
             self.model = build()
         _give_shapes(self.model, self.mode)
@@ -134,8 +137,11 @@ class Rehearsal:
             tracer.close()
         return tracer.record
 
+    def _watcher(self) -> Tracer:
+        return Tracer(self.model, self.signatures, self.facts)
+
     def _tracer(self) -> Tracer:
-        tracer = Tracer(self.model, self.signatures, self.facts)
+        tracer = self._watcher()
         for name, parameter in self.model.named_parameters():
             tracer.meet(parameter, "parameters", name)
         for name, buffer in self.model.named_buffers():

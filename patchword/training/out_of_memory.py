@@ -150,7 +150,7 @@ def _advice(run: RunConfig, phases: dict[str, int], there: int) -> str:
     else:
         lines = ["Not even one sample fits."]
     if not run.train.checkpoint_blocks:
-        lean = run.replace(train=run.train.replace(checkpoint_blocks=True))
+        lean = run.replace(train=run.train.replace(checkpoint_blocks=True, compile=False))
         more = largest_batch(lambda batch: _phases(_record(lean, batch)), there)
         if more > fits:
             lines.append(f"With train.checkpoint_blocks=true data.batch.size={more} does.")

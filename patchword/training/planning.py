@@ -240,7 +240,7 @@ def fitting(run: RunConfig, where: Device | int, peaks: Peaks, target: int | Non
     least, most = (where, where) if isinstance(where, int) else room(where)
     sure, perhaps = {}, {}
     for checkpointed in (False, True):
-        variant = run.replace(train=run.train.replace(checkpoint_blocks=checkpointed))
+        variant = run.replace(train=run.train.replace(checkpoint_blocks=checkpointed, compile=False))
         known: dict[int, dict[str, int]] = {}
 
         def of(batch: int, variant: RunConfig = variant, known: dict[int, dict[str, int]] = known) -> dict[str, int]:
@@ -260,5 +260,5 @@ def fitting(run: RunConfig, where: Device | int, peaks: Peaks, target: int | Non
 
 def _one_sample(run: RunConfig) -> tuple[Weights, Step]:
     """A step on one sample with blocks checkpointed."""
-    step = rehearsed(run.replace(train=run.train.replace(checkpoint_blocks=True)), 1)
+    step = rehearsed(run.replace(train=run.train.replace(checkpoint_blocks=True, compile=False)), 1)
     return weights_of(step.model, Block), step_of(step.record)

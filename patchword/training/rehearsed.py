@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from patchword.config import RunConfig
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
+from patchword.sizing.compiled import CompiledRehearsal
 from patchword.sizing.record import Record
 from patchword.sizing.rehearsal import Rehearsal
 from patchword.tasks.base import LossOutput, Task
@@ -69,10 +70,12 @@ class _MadeUp:
         return LossOutput(mean, torch.ones((), dtype=torch.long))
 
 
-def rehearsal_of(run: RunConfig, batch: int, signatures: bool = False) -> Rehearsal:
+def rehearsal_of(
+    run: RunConfig, batch: int, signatures: bool = False, rehearse: type[Rehearsal] = Rehearsal
+) -> Rehearsal:
     """The run's model without contents, ready to be looked at."""
     kind: type[Task] = type(run.task).implementation
-    rehearsal = Rehearsal(
+    rehearsal = rehearse(
         planned_model(run).build, lambda model: kind.rehearse(run, model, kind.full_batch(run, batch)), signatures
     )
     freeze(rehearsal.model, run.train.optimizer.freeze)
@@ -86,6 +89,17 @@ def training_of(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:
         UserError: the model chooses what it computes by numbers that it has computed.
     """
     with applied_to_blocks(rehearsal.model, run.train.replace(compile=False)):
+        return rehearsal.step(lambda model: RehearsedStep(run, model, batch))
+
+
+def compiled_training_of(run: RunConfig, batch: int) -> Record:
+    """The record of one step with compiled blocks, on a CPU; it does not know which module an operation is of.
+
+    Raises:
+        UserError: the model chooses what it computes by numbers that it has computed.
+    """
+    rehearsal = rehearsal_of(run, batch, rehearse=CompiledRehearsal)
+    with applied_to_blocks(rehearsal.model, run.train.replace(compile=True)):
         return rehearsal.step(lambda model: RehearsedStep(run, model, batch))
 
 
