@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from patchword.sizing.tally import tally
+from patchword.sizing.trace import Tracer
 from tests.sizing.counting import counted
 
 PICTURE, WORDS = torch.randn(2, 8, 16, 16, requires_grad=True), torch.randn(2, 10, 16, requires_grad=True)
@@ -142,3 +144,18 @@ def test_what_a_checkpoint_computes_again_is_hardware_only(reentrant: bool) -> N
     each = 2 * 20 * 16 * 32
     again = 2 if reentrant else 1  # the other kind stops when it has what it needs
     assert (found.forward, found.backward, found.hardware) == (2 * each, 4 * each, (6 + again) * each)
+
+
+def test_what_is_computed_again_and_what_an_optimiser_multiplies_are_no_work_of_the_model() -> None:
+    weight = nn.Parameter(torch.randn(6, 6))
+    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 16))
+    tracer = Tracer(model)
+    with tracer:
+        checkpoint(model, WORDS, use_reentrant=True).sum().backward()
+        tracer.optimizing = True
+        weight @ weight
+    tracer.close()
+    flops = tally(tracer.record, lambda _: "all").flops["all"]
+    each, step = 2 * 20 * 16 * 32, 2 * 6 * 6 * 6
+    assert (flops.forward, flops.backward, flops.again) == (2 * each, 4 * each, 2 * each)
+    assert flops.hardware == 8 * each + step
