@@ -1,13 +1,14 @@
 """How long a step takes on this machine: the sum of its operations, each timed once, and what the program adds.
 
-What Python and the graph of gradients add to each operation is measured on small reference models: what their steps
-take beyond the sum of their operations.
+What Python and the graph of gradients add to each operation is measured on narrow reference models: what their steps
+take beyond the sum of their operations. What the sum then still lacks or has too much of (caches that are shared,
+memory that the system takes and gives back) is measured on ordinary ones, as a share.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 from patchword.sizing.devices import this_machine
@@ -18,7 +19,7 @@ from patchword.sizing.signature import single
 from patchword.sizing.timings import Timings
 from patchword.sizing.unique import RemakeError, Timing, time_operation
 
-MARGIN = 0.08
+MARGIN = 0.05
 """Share by which an interval is widened at both ends: a machine is not equally fast at all hours."""
 DISTANCE = {FORWARD: (0.0, 0.6), BACKWARD: (0.0, 0.6), OPTIMIZER: (0.5, 1.0), "inference": (0.0, 0.4)}
 """How far away what an operation reads may be, from near (0) to far (1), by the name of a phase's overhead.
@@ -35,6 +36,8 @@ ones has small ones that only those have."""
 
 Counts = Counter[tuple[str, str]]
 """How often each (phase, signature) runs in a step."""
+Measured = Sequence[tuple[Counts, Mapping[str, float]]]
+"""Counts of models' steps, and the seconds of their phases."""
 Progress = Callable[[int, int], None]
 """Told of (operations timed, operations to time)."""
 
@@ -81,23 +84,34 @@ def time_missing(
     return len(todo)
 
 
-def measure_overheads(
-    table: Timings, measured: Iterable[tuple[Counts, Mapping[str, float]]], names: Mapping[str, str]
-) -> None:
-    """What the program adds to each operation, from reference models: their counts, and the seconds of their phases.
+def measure_overheads(table: Timings, measured: Measured, mode: str) -> None:
+    """What the program adds to each operation, from models that are nearly nothing but program.
 
     Args:
         table: knows all of their operations; the overheads are entered and saved.
-        measured: of each reference, counts and seconds by phase.
-        names: phases to the names of their overheads in the table.
+        measured: of each model.
+        mode: of its steps.
     """
-    found: dict[str, list[float]] = {name: [] for name in names.values()}
-    for counts, seconds in measured:
-        for phase, name in names.items():
+    for phase, name in overhead_names(mode).items():
+        found: list[float] = []
+        for counts, seconds in measured:
             low, high = _operations(counts, table, phase, DISTANCE[name])
-            units = sum(count for (at, _), count in counts.items() if at == phase)
-            found[name].append((seconds[phase] - (low + high) / 2) / max(units, 1))
-    table.overheads |= {name: (min(each), max(each)) for name, each in found.items() if each}
+            found.append((seconds[phase] - (low + high) / 2) / max(_units(counts, phase), 1))
+        table.overheads[name] = min(found), max(found)
+    table.save()
+
+
+def measure_shares(table: Timings, measured: Measured, mode: str) -> None:
+    """What steps of ordinary models take as a share of their operations and what the program adds.
+
+    Args:
+        table: knows all of their operations and the overheads; the shares are entered and saved.
+        measured: of each model.
+        mode: of its steps.
+    """
+    for phase, name in overhead_names(mode).items():
+        found = [seconds[phase] * 2 / sum(_summed(counts, table, phase, name)) for counts, seconds in measured]
+        table.shares[name] = min(found), max(found)
     table.save()
 
 
@@ -106,22 +120,26 @@ def overhead_names(mode: str) -> dict[str, str]:
     return {phase: phase for phase in PHASES} if mode == "train" else {FORWARD: "inference"}
 
 
+def is_ready(table: Timings, mode: str) -> bool:
+    """Whether reference models were run in this mode."""
+    return all(name in table.overheads and name in table.shares for name in overhead_names(mode).values())
+
+
 def predicted(kinds: Mapping[Kind, int], table: Timings, mode: str, precision: str, threads: int) -> StepTime | None:
     """The interval of a step as this machine's table has it; None: the table lacks something that matters."""
     counts, names = counts_of(kinds), overhead_names(mode)
-    if not counts or any(name not in table.overheads for name in names.values()):
+    if not counts or not is_ready(table, mode):
         return None
     lacking = set(missing(counts, table))
     untimed = _of(kinds, lacking | set(table.refused))
     bounds = {kind: _bound(kind, precision, threads) for kind in untimed}
     phases: dict[str, tuple[float, float]] = {}
     for phase, name in names.items():
-        units = sum(count for (at, _), count in counts.items() if at == phase)
-        if units:
-            low, high = _operations(counts, table, phase, DISTANCE[name])
-            low, high = low + units * table.overheads[name][0], high + units * table.overheads[name][1]
+        if _units(counts, phase):
+            low, high = _summed(counts, table, phase, name)
             high += sum(abs(count) * bounds[kind] for kind, count in untimed.items() if kind.phase == phase)
-            phases[phase] = (max(low, 0.0) * (1 - MARGIN), high * (1 + MARGIN))
+            least, most = table.shares[name]
+            phases[phase] = (low * least * (1 - MARGIN), high * most * (1 + MARGIN))
     low, high = (sum(column) for column in zip(*phases.values(), strict=True))
     spared = sum(abs(count) * bounds[kind] for kind, count in _of(kinds, lacking).items())
     if spared > _SPARED * high:
@@ -142,6 +160,17 @@ def _of(kinds: Mapping[Kind, int], signatures: set[str]) -> dict[Kind, int]:
 def _bound(kind: Kind, precision: str, threads: int) -> float:
     """Most seconds of an operation that was not timed, as a data sheet has it."""
     return seconds_of(kind, rated(this_machine(), threads), precision).high
+
+
+def _units(counts: Counts, phase: str) -> int:
+    return sum(count for (at, _), count in counts.items() if at == phase)
+
+
+def _summed(counts: Counts, table: Timings, phase: str, name: str) -> tuple[float, float]:
+    """Seconds of a phase's operations with what the program adds."""
+    low, high = _operations(counts, table, phase, DISTANCE[name])
+    least, most = (_units(counts, phase) * overhead for overhead in table.overheads[name])
+    return max(low + least, 0.0), max(high + most, 0.0)
 
 
 def _operations(counts: Counts, table: Timings, phase: str, distance: tuple[float, float]) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from patchword.sizing.unique import Timing
 
 VARIABLE = "PATCHWORD_CACHE"
 """Environment variable that names the folder."""
-_FORMAT = 1
+_FORMAT = 2
 
 
 def folder() -> Path:
@@ -52,6 +52,8 @@ class Timings:
     """Signatures that cannot be remade, and why."""
     overheads: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Seconds that the program adds to each operation, least and most, by phase; `inference`: forward alone."""
+    shares: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """What whole steps take as a share of their sum of both, least and most, by the same names."""
 
     @classmethod
     def load(cls, threads: int) -> Timings:
@@ -67,8 +69,10 @@ class Timings:
             if read["format"] != _FORMAT:
                 return cls(path)
             operations = {signature: Timing(*found) for signature, found in read["operations"].items()}
-            overheads = {phase: (low, high) for phase, (low, high) in read["overheads"].items()}
-            return cls(path, operations, dict(read["refused"]), overheads)
+            overheads, shares = (
+                {k: (low, high) for k, (low, high) in read[of].items()} for of in ("overheads", "shares")
+            )
+            return cls(path, operations, dict(read["refused"]), overheads, shares)
         except FileNotFoundError:
             return cls(path)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -84,6 +88,7 @@ class Timings:
             "operations": self.operations,
             "refused": self.refused,
             "overheads": self.overheads,
+            "shares": self.shares,
         }
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         beside.write_text(json.dumps(plain), encoding="utf-8")

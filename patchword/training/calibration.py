@@ -12,12 +12,12 @@ import torch
 from patchword.config import RunConfig
 from patchword.models.presets import load_config
 from patchword.sizing.calibrate import (
-    Counts,
     Progress,
     counts_of,
+    is_ready,
     measure_overheads,
+    measure_shares,
     missing,
-    overhead_names,
     predicted,
     time_missing,
 )
@@ -30,10 +30,21 @@ from patchword.sizing.verify import Verification, held_against, timed_against
 from patchword.training.real_step import RealStep
 from patchword.training.rehearsed import MODES, rehearsal_of
 
-_SMALL = {"model.image.dim": 32, "model.text.dim": 32, "model.trunk.dim": 32, "model.text.vocab_size": 64}
-REFERENCES = ("captioner-tiny", "captioner-prefix-small", "layout-merged-attention")
-"""Presets that are run with narrow layers and one sample: nearly all of their time is what the program adds."""
-_STEPS = 15
+_NARROW = {"model.image.dim": 32, "model.text.dim": 32, "model.trunk.dim": 32, "model.text.vocab_size": 64}
+
+
+class Reference(NamedTuple):
+    """A model that is run to learn what operations alone do not tell."""
+
+    preset: str
+    batch: int
+    narrow: bool = False
+
+
+NARROW = [Reference(p, 1, True) for p in ("captioner-tiny", "captioner-prefix-small", "layout-merged-attention")]
+"""Nearly all of their time is what the program adds."""
+ORDINARY = [Reference("captioner-tiny", 8), Reference("captioner-prefix-small", 2), Reference("layout-late-fusion", 12)]
+_STEPS = 9
 
 
 class Calibration(NamedTuple):
@@ -79,11 +90,13 @@ def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None 
     with computing_with(threads):
         table = Timings.load(threads)
         lacking = len(missing(counts, table))
-        if any(name not in table.overheads for name in overhead_names(mode).values()):
-            time_missing(counts + _reference_counts(mode), table, progress)
-            _measure_references(mode, table)
-        else:
+        if is_ready(table, mode):
             time_missing(counts, table, progress)
+        else:
+            references = {one: counts_of(signed_kinds(_run_of(one), mode, one.batch)) for one in (*NARROW, *ORDINARY)}
+            time_missing(sum(references.values(), counts), table, progress)
+            measure_overheads(table, [(references[one], _seconds(one, mode)) for one in NARROW], mode)
+            measure_shares(table, [(references[one], _seconds(one, mode)) for one in ORDINARY], mode)
         found = predicted(kinds, table, mode, run.train.precision, threads)
     assert found is not None
     distinct = {signature for _, signature in counts}
@@ -117,21 +130,11 @@ def medians(steps: Sequence[dict[str, float]]) -> dict[str, float]:
     return {phase: median(step[phase] for step in steps) for phase in steps[0]}
 
 
-def _references() -> list[RunConfig]:
-    return [load_config(name, _SMALL) for name in REFERENCES]
+def _run_of(one: Reference) -> RunConfig:
+    return load_config(one.preset, _NARROW if one.narrow else {})
 
 
-def _reference_counts(mode: str) -> Counts:
-    counts: Counts = Counts()
-    for run in _references():
-        counts += counts_of(signed_kinds(run, mode, 1))
-    return counts
-
-
-def _measure_references(mode: str, table: Timings) -> None:
-    measured = []
-    for run in _references():
-        with RealStep(run, mode, 1) as step:
-            seconds = medians(step.seconds(_STEPS))
-        measured.append((counts_of(signed_kinds(run, mode, 1)), seconds))
-    measure_overheads(table, measured, overhead_names(mode))
+def _seconds(one: Reference, mode: str) -> dict[str, float]:
+    """Of each phase."""
+    with RealStep(_run_of(one), mode, one.batch) as step:
+        return medians(step.seconds(_STEPS))

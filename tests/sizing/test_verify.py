@@ -32,7 +32,8 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unique, "_BUDGET", 0.0)
     monkeypatch.setattr(unique, "_LONGEST", {unique._NEAR: 1, unique._FAR: 2})
     monkeypatch.setattr(calibration, "_STEPS", 1)
-    monkeypatch.setattr(calibration, "REFERENCES", ("captioner-tiny",))
+    monkeypatch.setattr(calibration, "NARROW", [calibration.Reference("captioner-tiny", 1, narrow=True)])
+    monkeypatch.setattr(calibration, "ORDINARY", [calibration.Reference("captioner-tiny", 2, narrow=True)])
 
 
 def test_phases_and_the_step_are_held_against_what_was_measured() -> None:
