@@ -1,0 +1,112 @@
+"""CLIP in Hugging Face's layout (`CLIPModel`): two towers, each with a map to one space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from torch import Tensor
+
+from patchword.config import (
+    EmbeddingHeadConfig,
+    FirstPoolConfig,
+    ImageTowerConfig,
+    LastPoolConfig,
+    LayerNormConfig,
+    LearnedPositionConfig,
+    ModelConfig,
+    SoftmaxAttentionConfig,
+    StandardFeedForwardConfig,
+    TextTowerConfig,
+)
+from patchword.models.convert.keymap import Entry, linear, linears
+from patchword.models.convert.layout import Layout
+from patchword.models.convert.settings import Settings
+from patchword.models.convert.vit import image_tower, patch_map
+
+CLIP_BLOCK = {
+    "self_attn.q_proj": "self_attn.step.q_proj",
+    "self_attn.k_proj": "self_attn.step.k_proj",
+    "self_attn.v_proj": "self_attn.step.v_proj",
+    "self_attn.out_proj": "self_attn.step.out_proj",
+    "layer_norm1": "self_attn.norm",
+    "mlp.fc1": "ffn.step.up_proj",
+    "mlp.fc2": "ffn.step.down_proj",
+    "layer_norm2": "ffn.norm",
+}
+
+
+class CLIPLayout(Layout):
+    """A text is read off at its last real token: the end-of-text token, where `valid` ends with it."""
+
+    name = "clip"
+    model_types = ("clip",)
+    ignored = (r".*\.embeddings\.position_ids",)
+    left_out = ((r"logit_scale", "the temperature of the training loss"),)
+
+    def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
+        """Two towers and two embedding heads."""
+        width = settings.number("projection_dim", 512)
+        vision = Settings({**settings.part("vision_config").data, **_statistics(settings)}, settings.source)
+        image = image_tower(vision, eps=1e-5, activation="quick_gelu").replace(
+            attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads", 12)),
+            patch_bias=False,
+            entry_norm=True,
+        )
+        text = text_tower(settings.part("text_config"), eps=1e-5, activation="quick_gelu", causal=True)
+        return ModelConfig(
+            towers={"image": image, "text": text},
+            heads={
+                "image": EmbeddingHeadConfig(source="image", out_dim=width, pool=FirstPoolConfig()),
+                "text": EmbeddingHeadConfig(source="text", out_dim=width, pool=LastPoolConfig()),
+            },
+        )
+
+    def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
+        """The key map; `pre_layrnorm` is their spelling."""
+        image = cast(ImageTowerConfig, config.towers["image"])
+        yield Entry(("vision_model.embeddings.class_embedding",), ("towers.image.embedding.cls",))
+        yield from patch_map("vision_model.embeddings.patch_embedding", image)
+        yield from linear("vision_model.pre_layrnorm", "towers.image.stack.entry_norm")
+        yield from tower_entries("vision_model", "towers.image", image.depth, "post_layernorm")
+        yield from text_entries(config)
+        yield from linear("visual_projection", "heads.image.proj", bias=False)
+        yield from linear("text_projection", "heads.text.proj", bias=False)
+
+
+def text_tower(settings: Settings, eps: float, activation: str, causal: bool) -> TextTowerConfig:
+    """The text tower that their `text_config` describes."""
+    dim = settings.number("hidden_size", 512)
+    return TextTowerConfig(
+        dim=dim,
+        depth=settings.number("num_hidden_layers", 12),
+        vocab_size=settings.number("vocab_size", 49_408),
+        max_len=settings.number("max_position_embeddings", 77),
+        position=LearnedPositionConfig(),
+        attention=SoftmaxAttentionConfig(num_heads=settings.number("num_attention_heads", 8), causal=causal),
+        ffn=StandardFeedForwardConfig(
+            hidden_dim=settings.number("intermediate_size", 4 * dim),
+            activation=settings.activation("hidden_act", activation),
+        ),
+        norm=LayerNormConfig(eps=settings.real("layer_norm_eps", eps)),
+    )
+
+
+def text_entries(config: ModelConfig) -> Iterator[Entry]:
+    """The text tower's key map."""
+    table = "towers.text.embedding.table.weight"
+    yield Entry(("text_model.embeddings.token_embedding.weight",), (table,))
+    yield from tower_entries("text_model", "towers.text", config.towers["text"].depth, "final_layer_norm")
+
+
+def tower_entries(theirs: str, ours: str, depth: int, last: str) -> Iterator[Entry]:
+    """Places, blocks and the last norm of either tower."""
+    yield from linear(f"{theirs}.embeddings.position_embedding", f"{ours}.stack.position.table", bias=False)
+    for i in range(depth):
+        yield from linears(CLIP_BLOCK, f"{theirs}.encoder.layers.{i}", f"{ours}.stack.blocks.{i}")
+    yield from linear(f"{theirs}.{last}", f"{ours}.stack.norm")
+
+
+def _statistics(settings: Settings) -> dict[str, object]:
+    """What `preprocessor_config.json` says of pixels, where it was read."""
+    return {name: settings.data[name] for name in ("image_mean", "image_std") if name in settings.data}

@@ -1,0 +1,185 @@
+"""Llama and the decoders of its kind in Hugging Face's layout: rotary, RMSNorm, gated feed-forwards, grouped heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from torch import Tensor
+
+from patchword.config import (
+    FeedForwardConfig,
+    GLUConfig,
+    LanguageHeadConfig,
+    LinearRotaryScalingConfig,
+    ModelConfig,
+    RMSNormConfig,
+    RotaryPositionConfig,
+    RotaryScalingConfig,
+    SoftmaxAttentionConfig,
+    SwiGLUConfig,
+    TextTowerConfig,
+    UserError,
+    YarnRotaryScalingConfig,
+)
+from patchword.models.convert.gpt2 import head_map, tied_names_of
+from patchword.models.convert.keymap import Entry, linear
+from patchword.models.convert.layout import Layout
+from patchword.models.convert.settings import Settings, their_activation
+
+TEXT = "towers.text"
+_BIASED = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj"}
+_GATED = ("gate_proj", "up_proj", "down_proj")
+
+
+class LlamaLayout(Layout):
+    """Llama, Mistral (a window), Qwen2 (offsets of queries, keys and values) and Qwen3 (norms of queries and keys)."""
+
+    name = "llama"
+    model_types = ("llama", "mistral", "qwen2", "qwen3")
+    writes = True
+    renames = ((r"^(?!model\.|lm_head\.)", "model."),)
+    ignored = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"model\.rotary_emb\.inv_freq")
+
+    def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
+        """A causal text tower with rotary positions."""
+        settings.refuse(use_sliding_window=False)
+        kind, heads = settings.data.get("model_type", "llama"), settings.number("num_attention_heads")
+        dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps", 1e-6)
+        biased = kind == "qwen2" or settings.flag("attention_bias", False)
+        window = settings.number("sliding_window") if kind == "mistral" and "sliding_window" in settings else None
+        text = TextTowerConfig(
+            dim=dim,
+            depth=settings.number("num_hidden_layers"),
+            vocab_size=settings.number("vocab_size"),
+            max_len=settings.number("max_position_embeddings"),
+            position=_rotary(settings),
+            attention=SoftmaxAttentionConfig(
+                num_heads=heads,
+                num_kv_heads=settings.number("num_key_value_heads", heads),
+                head_dim=settings.number("head_dim", dim // heads),
+                causal=True,
+                window=window,
+                qk_norm=RMSNormConfig(eps=eps) if kind == "qwen3" else None,
+                bias=biased,
+                out_bias=biased and kind != "qwen2",
+            ),
+            ffn=_gated(settings),
+            norm=RMSNormConfig(eps=eps),
+        )
+        tied = settings.flag("tie_word_embeddings", False)
+        return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text", tied=tied)})
+
+    def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
+        """The key map; theirs and ours differ in names alone."""
+        text = config.towers["text"]
+        own, ffn = text.attention, text.ffn
+        assert own is not None
+        assert ffn is not None
+        yield Entry(("model.embed_tokens.weight",), (f"{TEXT}.embedding.table.weight",))
+        for i in range(text.depth):
+            theirs, ours = f"model.layers.{i}", f"{TEXT}.stack.blocks.{i}"
+            yield from linear(f"{theirs}.input_layernorm", f"{ours}.self_attn.norm", bias=False)
+            yield from linear(f"{theirs}.post_attention_layernorm", f"{ours}.ffn.norm", bias=False)
+            for name in _BIASED:
+                yield from linear(f"{theirs}.self_attn.{name}", f"{ours}.self_attn.step.{name}", bias=own.bias)
+            yield from linear(f"{theirs}.self_attn.o_proj", f"{ours}.self_attn.step.out_proj", bias=own.out_bias)
+            if own.qk_norm is not None:
+                for name in ("q_norm", "k_norm"):
+                    yield from linear(f"{theirs}.self_attn.{name}", f"{ours}.self_attn.step.{name}", bias=False)
+            for name in _GATED:
+                yield from linear(f"{theirs}.mlp.{name}", f"{ours}.ffn.step.{name}", bias=ffn.bias)
+        yield from linear("model.norm", f"{TEXT}.stack.norm", bias=False)
+        yield from head_map(config)
+
+    def ignores(self, config: ModelConfig) -> tuple[str, ...]:
+        """The head's map where it is the table."""
+        return tied_names_of(config)
+
+    def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
+        """`config.json`, as the plainest of these models that has what it takes."""
+        text, head = cast(TextTowerConfig, config.towers["text"]), cast(LanguageHeadConfig, config.heads["text"])
+        own, ffn = cast(SoftmaxAttentionConfig, text.attention), cast(FeedForwardConfig, text.ffn)
+        kind, model = _kind(own)
+        data: dict[str, Any] = {
+            "model_type": kind,
+            "architectures": [f"{model}ForCausalLM"],
+            "vocab_size": text.vocab_size,
+            "max_position_embeddings": text.max_len,
+            "hidden_size": text.dim,
+            "intermediate_size": ffn.hidden_dim or -(-8 * text.dim // 3 // 8) * 8,
+            "num_hidden_layers": text.depth,
+            "num_attention_heads": own.num_heads,
+            "num_key_value_heads": own.num_kv_heads or own.num_heads,
+            "head_dim": own.width(text.dim),
+            "hidden_act": their_activation(ffn.activation) if isinstance(ffn, GLUConfig) else "silu",
+            "rms_norm_eps": cast(RMSNormConfig, text.norm).eps,
+            "rope_parameters": _rope(cast(RotaryPositionConfig, text.position)),
+            "tie_word_embeddings": head.tied,
+        }
+        if kind in ("llama", "qwen3"):
+            data["attention_bias"] = own.bias
+        if kind == "llama":
+            data["mlp_bias"] = ffn.bias
+        if kind == "mistral":
+            data["sliding_window"] = own.window
+        return {"config.json": data}
+
+
+def _kind(own: SoftmaxAttentionConfig) -> tuple[str, str]:
+    if own.qk_norm is not None:
+        return "qwen3", "Qwen3"
+    if own.window is not None:
+        return "mistral", "Mistral"
+    return ("qwen2", "Qwen2") if own.bias and not own.out_bias else ("llama", "Llama")
+
+
+def _gated(settings: Settings) -> FeedForwardConfig:
+    activation, hidden = settings.activation("hidden_act", "silu"), settings.number("intermediate_size")
+    bias = settings.flag("mlp_bias", False)
+    if activation == "silu":
+        return SwiGLUConfig(hidden_dim=hidden, bias=bias)
+    return GLUConfig(hidden_dim=hidden, activation=activation, bias=bias)
+
+
+# ------------------------------------------------------------------ rotary positions
+
+
+def _rotary(settings: Settings) -> RotaryPositionConfig:
+    """`rope_parameters`, or what stood in its place before: `rope_theta` and `rope_scaling`."""
+    rope = settings.part("rope_parameters" if "rope_parameters" in settings else "rope_scaling")
+    theta = rope.real("rope_theta", settings.real("rope_theta", 10_000.0))
+    share = rope.real("partial_rotary_factor", settings.real("partial_rotary_factor", 1.0))
+    return RotaryPositionConfig(theta=theta, share=share, scaling=_scaling(rope, settings))
+
+
+def _scaling(rope: Settings, settings: Settings) -> RotaryScalingConfig | None:
+    kind = rope.data.get("rope_type", rope.data.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind == "linear":
+        return LinearRotaryScalingConfig(factor=rope.real("factor"))
+    if kind == "yarn":
+        rope.refuse(attention_factor=(), mscale=(), mscale_all_dim=(), truncate=True)
+        return YarnRotaryScalingConfig(
+            factor=rope.real("factor"),
+            trained_len=rope.number("original_max_position_embeddings", settings.number("max_position_embeddings")),
+            beta_fast=rope.real("beta_fast", 32.0),
+            beta_slow=rope.real("beta_slow", 1.0),
+        )
+    raise UserError(f"{rope.source}: rotary scaling {kind!r} has no counterpart here; linear and yarn have")
+
+
+def _rope(position: RotaryPositionConfig) -> dict[str, Any]:
+    data: dict[str, Any] = {"rope_theta": position.theta, "rope_type": "default"}
+    if position.share != 1:
+        data["partial_rotary_factor"] = position.share
+    scaling = position.scaling
+    if isinstance(scaling, LinearRotaryScalingConfig):
+        data |= {"rope_type": "linear", "factor": scaling.factor}
+    elif isinstance(scaling, YarnRotaryScalingConfig):
+        data |= {"rope_type": "yarn", "factor": scaling.factor, "beta_fast": scaling.beta_fast}
+        data |= {"beta_slow": scaling.beta_slow, "original_max_position_embeddings": scaling.trained_len}
+    elif scaling is not None:
+        raise UserError(f"rotary scaling {scaling.kind!r} cannot be written in this layout")
+    return data
