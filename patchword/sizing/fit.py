@@ -29,14 +29,19 @@ def parse_bytes(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
-def largest_batch(peaks: Peaks, memory: int) -> int:
+def largest_batch(peaks: Peaks, memory: int, known: dict[int, int] | None = None) -> int:
     """The largest batch whose peak is at most `memory` bytes; 0: not even one sample fits.
 
     Peaks are lines over the batch, piece by piece (a loss computed in chunks fills its first one; another operation
     becomes the highest). Where the last line known meets `memory` is tried, and its neighbour: on one line that is the
     answer. Else the next line lies between batches that are known to fit and not to.
+
+    Args:
+        peaks: sizes a step.
+        memory: bytes.
+        known: peaks by batch from an earlier search, to begin with; what is found is added.
     """
-    known: dict[int, int] = {}
+    known = {} if known is None else known
 
     def fits(size: int) -> bool:
         if size not in known:
@@ -44,7 +49,7 @@ def largest_batch(peaks: Peaks, memory: int) -> int:
         return known[size] <= memory
 
     low, high = 0, None
-    for size in _FIRST:
+    for size in sorted({*_FIRST, *known}):
         if high is None:
             low, high = (size, None) if fits(size) else (low, size)
     while high is None or high - low > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from torch import nn
@@ -241,15 +242,9 @@ def fitting(run: RunConfig, where: Device | int, peaks: Peaks, target: int | Non
     sure, perhaps = {}, {}
     for checkpointed in (False, True):
         variant = run.replace(train=run.train.replace(checkpoint_blocks=checkpointed, compile=False))
-        known: dict[int, dict[str, int]] = {}
-
-        def of(batch: int, variant: RunConfig = variant, known: dict[int, dict[str, int]] = known) -> dict[str, int]:
-            if batch not in known:
-                known[batch] = peaks(variant, batch)
-            return known[batch]
-
-        sure[checkpointed] = largest_batch(of, least)
-        perhaps[checkpointed] = sure[checkpointed] if least == most else largest_batch(of, most)
+        of, known = partial(peaks, variant), {}
+        sure[checkpointed] = largest_batch(of, least, known)
+        perhaps[checkpointed] = largest_batch(of, most, known) if most != least else sure[checkpointed]
     ranks = None
     if not sure[True]:
         weights, held = _one_sample(run)
