@@ -19,15 +19,15 @@ from torch.utils._pytree import tree_leaves
 
 from patchword.sizing.signature import NAMED, TENSOR
 
-_NEAR, _FAR = 16 * 2**20, 128 * 2**20
+_NEAR, _FAR = 16 * 2**20, 64 * 2**20
 """Bytes that a ring is to hold."""
-_LONGEST = {_NEAR: 16, _FAR: 256}
+_LONGEST = {_NEAR: 16, _FAR: 128}
 """Most sets of inputs in a ring."""
 _AT_ONCE = 64
 """Most calls in one sample."""
 _FEWEST, _MOST = 7, 60
 """Samples of one operation."""
-_BUDGET = 0.02
+_BUDGET = 0.015
 """Seconds to spend on one ring, once the fewest samples are there."""
 _LONG = 1e-3
 """Seconds above which one call is a sample; below, a turn of the ring is: reading the clock takes time itself."""
