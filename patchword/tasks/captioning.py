@@ -204,6 +204,7 @@ class CaptioningTask(Task):
         decode = config.decode.replace(max_len=min(config.decode.max_len, longest))
         inputs = {config.image: batch.inputs[config.image]}
         prompt = torch.ones(len(batch.inputs[config.image][0]), 1, dtype=torch.long)
+        del batch  # who asks for captions has none
         any_ids = Vocabulary(bos_id=1, eos_id=2, pad_id=0)
         return searched(cast(Model, model), inputs, decode, any_ids, config.text, prompt)
 

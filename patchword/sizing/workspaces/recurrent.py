@@ -40,7 +40,7 @@ def _reserve(call: Call) -> int:
     steps, batch, inputs, hidden = _sides(call)
     gates = _pages(steps * batch * _row(4 * hidden)) + _pages(steps * batch * _row(hidden))
     states = 3 * _pages(2 * (steps + 1) * batch * _row(max(inputs, hidden)))
-    return gates + states + _pages(4 * (steps + 1) * batch * hidden)
+    return gates + states + 2 * _pages(2 * (steps + 1) * batch * hidden)
 
 
 RESERVES[aten.mkldnn_rnn_layer] = _reserve
@@ -59,7 +59,7 @@ def _forward(call: Call) -> Inside:
     if call["train"]:
         return Inside(_inside(call), _DESCRIPTION)
     _, batch, inputs, hidden = _sides(call)
-    states = 16 * batch * hidden + 96 * hidden - 64 * inputs - 24_288
+    states = 2 * _pages(2 * batch * hidden) + 96 * hidden - 64 * inputs - 24_288
     return Inside(_inside(call) + states, _DESCRIPTION_LOOKING)
 
 
