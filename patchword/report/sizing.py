@@ -119,7 +119,7 @@ def _memory(report: SizingReport) -> Iterator[Section]:
     yield Section("memory", "Memory", content, lead)
     batch = report.sizing.batch
     lines = [f"{whole(fitting(report.measured, d.memory_bytes))} on {d.name}" for d in report.devices]
-    lead = f"Each phase's peak is a line over the batch; as large as these fit: {', '.join(lines)}."
+    lead = f"Each phase's peak is a line over the batch. So many samples' tensors fit: {', '.join(lines)}."
     yield Section("batch", "Memory by batch", [batch_chart(report.measured, max(batch, 1), report.devices)], lead)
 
 

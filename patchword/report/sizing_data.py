@@ -92,7 +92,7 @@ def timeline(record: Record, most: int = 360) -> Timeline:
     during = ""
     if record.ops:
         op = record.ops[place]
-        during = f"{op.name} of {op.module or 'no module'}, {op.phase}"
+        during = f"{op.name} {'of ' + op.module if op.module else 'outside of all modules'}, {op.phase}"
     return Timeline(tuple(columns), tuple(_merged(spans)), categories, peak, place, during)
 
 
