@@ -160,3 +160,33 @@ def test_topk_in_chunks_computes_scores_again(causal: bool, monkeypatch: pytest.
     found = counted(lambda: layer(x, View(Mask(info, info, 20, 20))).sum().backward(), layer)
     expected = topk_in_chunks(shape, causal, 6).plus(maps(config, shape, dim, dim))
     assert (found.forward, found.backward, found.hardware) == expected
+
+
+FACTS: dict[str, SequenceInfo] = {
+    "padding": SequenceInfo(valid=torch.arange(350) < torch.tensor([[350], [300]])),
+    "documents": SequenceInfo(segment=(torch.arange(350) // 70).expand(2, -1)),
+    "both": SequenceInfo(valid=torch.arange(350) < torch.tensor([[349], [20]]), segment=torch.arange(350)[None] // 99),
+}
+
+
+@pytest.mark.parametrize("facts", FACTS)
+@pytest.mark.parametrize("name", ["softmax causal window", "local", "block causal", "fixed", "softmax causal"])
+def test_masks_count_what_kernels_are_asked_for(name: str, facts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding and documents change which blocks there are: each block is counted as the kernel gets it."""
+    pairs: list[int] = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, **settings: Any) -> torch.Tensor:
+        assert not settings.get("is_causal")
+        pairs.append(q.shape[0] * q.shape[1] * q.shape[2] * k.shape[2])
+        return fused(q, k, v, **settings)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    config, dim = replace(KINDS[name], num_heads=2, head_dim=4), 8
+    layer, x = Attention(config, dim), torch.randn(2, 350, dim, requires_grad=True)
+    mask = Mask(FACTS[facts], FACTS[facts], 350, 350)
+    found = counted(lambda: layer(x, View(mask)).sum().backward(), layer)
+    around = maps(config, Shape(2, 350, 350, 2, 2, 4), dim, dim)
+    assert found.forward - around.forward == 4 * sum(pairs) * 4
+    assert found.backward == 2 * found.forward
+    assert found.hardware - around.hardware == 14 * sum(pairs) * 4
