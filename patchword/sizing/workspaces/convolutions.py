@@ -106,9 +106,10 @@ def _few_stages(call: Call) -> list[Stage]:
     if min(weight.shape[2:]) >= 16:  # a patch at a time
         return [(5 * size(weight) + 49_408, 17_208)]
     given = _laid_out(grad)
-    if x.dtype == torch.bfloat16:
-        return [(given + 44_036, 18_088)]
     weights = _weights(weight, 1)
+    if x.dtype == torch.bfloat16:
+        turned = torch.get_num_threads() * (given // max(x.shape[0], 1) + 4 * weight.shape[0])
+        return [(given + turned + 3 * weights + 8_580, 18_088)]
     stages = [(given + 1_664, 22_528), (given + weights, 18_088), (weights + size(weight) + 512, 17_720)]
     return [*stages, (_laid_out(x), 4_688)] if call["output_mask"][0] else stages
 

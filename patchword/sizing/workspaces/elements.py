@@ -71,6 +71,13 @@ def _log_sum(call: Call) -> int:
     return size(call.args[0]) + size(call.out)
 
 
+@rule(aten._safe_softmax)
+def _safe_softmax(call: Call) -> int:
+    """Which scores are minus infinity, and in which rows all are."""
+    x: Tensor = call.args[0]
+    return copied(x) + x.numel() + x.numel() // max(x.shape[call["dim"]], 1) + 4
+
+
 @rule(aten._softmax, aten._log_softmax)
 def _softmax(call: Call) -> int:
     return copied(call.args[0])

@@ -24,16 +24,22 @@ def _copies(*matrices: Tensor) -> int:
     return sum(size(m) for m in matrices if not _readable(m))
 
 
+def _strip(rows: int) -> int:
+    """The most rows that fit into the whole matrix a whole number of times."""
+    few = -(-rows // _ROWS)
+    return next((rows // n for n in range(few, 4 * few) if rows % n == 0), -(-rows // few))
+
+
 def _laid_out(left: Tensor, right: Tensor) -> int:
     """oneDNN's strips of left and right matrix, and its copy of a left one that lies by columns."""
     if left.dtype != torch.bfloat16 or left.numel() * right.numel() == 0:
         return 0
     rows, depth = left.shape[-2:]
-    strip = -(-rows // -(-rows // _ROWS))
+    strip = _strip(rows)
     deep = min(up(depth, 32), _DEPTH)
     if left.stride(-1) == 1:
         return _FIXED + 128 * deep + 256 * strip
-    sums = 4 * strip * (right.shape[-1] if depth >= 2 * _DEPTH else 64)
+    sums = 4 * strip * (right.shape[-1] if depth > _DEPTH else 64)
     return _FIXED + 128 + 128 * deep + sums + 2 * strip * (deep + 32 * (deep == _DEPTH))
 
 
