@@ -16,10 +16,10 @@ from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.sources import open_source
 from patchword.models.create import create_model, planned_model
 from patchword.models.model import Model, count_parameters
-from patchword.models.presets import PRESETS, load_config, preset, summary
+from patchword.models.presets import PRESETS, load_config, preset, source, summary
 from patchword.report.run import report_on
-from patchword.tasks.base import Evaluation, Prediction, Task
-from patchword.tasks.captioning import CaptioningTask
+from patchword.tasks.base import Evaluation, Prediction, Query, Task
+from patchword.tasks.metrics import Confusion
 from patchword.training.run_folder import load_weights, open_run, prepared_task
 from patchword.training.trainer import TrainResult
 from patchword.training.trainer import train as _train
@@ -36,7 +36,7 @@ def presets() -> list[dict[str, Any]]:
         run = preset(name)
         with torch.device("meta"):
             parameters = count_parameters(planned_model(run).build())
-        row = {"name": name, "task": run.task.kind, "parameters": parameters, "source": "patchword"}
+        row = {"name": name, "task": run.task.kind, "parameters": parameters, "source": source(name)}
         rows.append(row | {"summary": summary(name)})
     return rows
 
@@ -100,6 +100,8 @@ class Measured(NamedTuple):
     """What was said of each."""
     bad: tuple[BadSample, ...]
     """Samples that could not be read."""
+    confusion: Confusion | None
+    """Which classes were taken for which, where there are classes."""
 
 
 class Trained:
@@ -109,7 +111,7 @@ class Trained:
         self.folder, self.device = folder, device
         run, task_folder, weights = open_run(folder)
         self.run: RunConfig = run
-        kind: type[CaptioningTask] = type(run.task).implementation
+        kind: type[Task] = type(run.task).implementation
         self.task = kind.load(run, task_folder)
         self.model: Model = self.task.model_config().build()
         load_weights(self.model, weights)
@@ -149,17 +151,22 @@ class Trained:
             report_on(self.folder, self.run, self.model, self.task, source, results)
         return results
 
-    def predict(self, images: Picture | Sequence[Picture], text: str | None = None) -> list[Prediction]:
-        """What the model says of pictures: paths, file contents, or pixels uint8 [height, width, 3].
+    def predict(self, images: Picture | Sequence[Picture] | None = None, text: str | None = None) -> list[Prediction]:
+        """What the model says of pictures (paths, file contents, or pixels uint8 [height, width, 3]), a text, or both.
 
         Raises:
-            UserError: a picture cannot be read.
+            UserError: a picture cannot be read, or the task needs something else.
         """
-        items = list(images) if isinstance(images, list | tuple) else [images]
-        pixels = [self._picture(item) for item in items]
-        said = self.task.say(self.model, pixels, self.device, prompt=text)
-        names = [str(item) if isinstance(item, str | Path) else f"picture {i}" for i, item in enumerate(items)]
-        return [Prediction(name, text, score=score) for name, (text, score) in zip(names, said, strict=True)]
+        items = [None] if images is None else list(images) if isinstance(images, list | tuple) else [images]
+        queries = [
+            Query(
+                str(item) if isinstance(item, str | Path) else f"{'picture' if item is not None else 'text'} {i}",
+                self._picture(item) if item is not None else None,
+                text,
+            )
+            for i, item in enumerate(items)
+        ]
+        return self.task.predict(self.model, queries, self.device)
 
     def _picture(self, item: Any) -> torch.Tensor:
         pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ def command(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Which split; none: test, or val where there is none.")
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at this many pictures at most.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at this many samples at most.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on a data set."""
@@ -26,7 +26,12 @@ def command(
 
     evaluation = load(run).evaluate(data, split, limit)
     if as_json:
-        print_json({"metrics": evaluation.metrics, "count": evaluation.count, "split": evaluation.split})
+        found: dict[str, Any] = {"metrics": evaluation.metrics, "count": evaluation.count, "split": evaluation.split}
+        confusion = evaluation.confusion
+        if confusion is not None:
+            rows = dict(zip(confusion.truths, confusion.counts.tolist(), strict=True))
+            found["confusion"] = {"said": confusion.labels, "counts": rows}
+        print_json(found)
         return
     typer.echo(f"{evaluation.count} samples of {evaluation.split}")
     width = max(len(name) for name in evaluation.metrics)

@@ -15,5 +15,5 @@ def command(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    cells = [(r["name"], r["task"], f"{r['parameters']:,}", r["summary"]) for r in rows]
-    typer.echo(table(cells, ("name", "task", "parameters", "")))
+    cells = [(r["name"], r["task"], f"{r['parameters']:,}", r["source"], r["summary"]) for r in rows]
+    typer.echo(table(cells, ("name", "task", "parameters", "source", "")))

@@ -138,7 +138,7 @@ from patchword.config.run import (
 )
 from patchword.config.schema import json_schema
 from patchword.config.stack import ResidualConfig, StackConfig
-from patchword.config.tasks import CaptioningTaskConfig, TaskConfig
+from patchword.config.tasks import CaptioningTaskConfig, ClassificationTaskConfig, TaskConfig
 
 __all__ = [
     "ALiBiPositionConfig",
@@ -154,6 +154,7 @@ __all__ = [
     "BytesTokenizerConfig",
     "CaptioningTaskConfig",
     "CharactersTokenizerConfig",
+    "ClassificationTaskConfig",
     "CoAttentionFusionConfig",
     "ColumnsConfig",
     "ConcatFusionConfig",

@@ -118,8 +118,8 @@ class LanguageHeadConfig(HeadConfig, kind="language"):
 class LabelHeadConfig(HeadConfig, kind="label"):
     """A score for each class."""
 
-    num_classes: Positive = 2
-    """Number of classes."""
+    num_classes: Positive | None = None
+    """Number of classes; null: as many as the training data has (costs are told for 2)."""
     pool: PoolConfig = MeanPoolConfig()
     """How the tokens become one vector."""
     transform: Activation | None = None

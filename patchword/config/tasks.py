@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import field
 from typing import ClassVar
 
 from patchword.config.core import Config
@@ -11,8 +12,8 @@ from patchword.config.decoding import DecodeConfig, GreedyDecodeConfig
 from patchword.config.errors import Problem, unknown
 from patchword.config.fields import Fields
 from patchword.config.fusion import FusionConfig
-from patchword.config.model import ImageTowerConfig, LanguageHeadConfig, ModelConfig, TextTowerConfig
-from patchword.config.numbers import Dropout, Positive
+from patchword.config.model import ImageTowerConfig, LabelHeadConfig, LanguageHeadConfig, ModelConfig, TextTowerConfig
+from patchword.config.numbers import Dropout, Positive, PositiveFloat
 
 
 class TaskConfig(Config, family="task"):
@@ -71,6 +72,27 @@ class CaptioningTaskConfig(TaskConfig, kind="captioning"):
                 f"captioning says one word after another: {fusion.kind} fusion gives no text to continue; "
                 f"kinds that do: {', '.join(able)}",
             )
+
+
+class ClassificationTaskConfig(TaskConfig, kind="classification"):
+    """A picture in, one of some classes out."""
+
+    fields: ClassVar[Fields] = Fields(("label",))
+
+    image: str = "image"
+    """The tower that sees the picture."""
+    head: str = "label"
+    """The head that scores classes."""
+    label_smoothing: Dropout = 0.0
+    """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    class_weights: dict[str, PositiveFloat] = field(default_factory=dict)
+    """How much a sample of a class counts in the training loss: {rare: 4.0}; 1 for those that are not named."""
+
+    def misfits(self, model: ModelConfig, data: DataConfig) -> Iterator[Problem]:
+        """A model without a tower that sees or a head that scores classes, and pictures that are not whole patches."""
+        yield from wrong_part("task.image", "image tower", self.image, model.towers, ImageTowerConfig)
+        yield from wrong_part("task.head", "label head", self.head, model.heads, LabelHeadConfig)
+        yield from patch_problems(self.image, model, data)
 
 
 # ------------------------------------------------------------------ what several tasks ask of a run

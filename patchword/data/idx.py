@@ -85,10 +85,12 @@ def _read(archive: Archive, name: str, axes: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{place}: damaged or cut short ({error})") from error
     start = 4 + 4 * axes
-    if len(data) < start or data[:2] != b"\0\0":
+    if len(data) < 4 or data[:2] != b"\0\0":
         raise UserError(f"{place}: not an idx file: it should begin with two zero bytes")
     if (data[2], data[3]) != (_UNSIGNED_BYTES, axes):
         raise UserError(f"{place}: should hold bytes (type 8) along {axes} axes, not type {data[2]} along {data[3]}")
+    if len(data) < start:
+        raise UserError(f"{place}: cut short in its header, at byte {len(data)}")
     shape = np.frombuffer(data, dtype=">u4", count=axes, offset=4).astype(np.int64)
     if len(data) - start != shape.prod():
         raise UserError(

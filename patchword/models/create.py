@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import (
+    LabelHeadConfig,
     ModelConfig,
     RunConfig,
     TextTowerConfig,
@@ -14,22 +15,29 @@ from patchword.config import (
     UserError,
     override,
 )
+from patchword.models.folder import model_folder, read_model
 from patchword.models.model import Model
 from patchword.models.presets import load_config
 
+_FEWEST_CLASSES = 2
+
 
 def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig, **overrides: Any) -> Model:
-    """A new model with fresh weights.
+    """A new model with fresh weights, or with those of a folder.
 
     Args:
-        spec: a preset's name, a .yaml or .json file, a mapping (of a run or of a model alone), or a configuration.
+        spec: a preset's name, a .yaml or .json file, a mapping (of a run or of a model alone), or a configuration; or
+            a folder with a model's weights (a run's, its `model/`, or what `patchword convert` wrote), which it gets.
         overrides: dotted settings, as on the command line: `**{"model.text.vocab_size": 1000}`.
 
-    A text tower whose `vocab_size` is null gets as many rows as the run's tokenizer may have at most.
+    A text tower whose `vocab_size` is null gets as many rows as the run's tokenizer may have at most, a label head
+    whose `num_classes` is null two classes.
 
     Raises:
         UserError: naming everything that is wrong.
     """
+    if isinstance(spec, str | Path) and (folder := model_folder(spec)) is not None:
+        return read_model(folder, overrides)
     if isinstance(spec, Mapping) and "towers" in spec:
         spec = ModelConfig.from_dict(spec)
     if isinstance(spec, ModelConfig):
@@ -39,14 +47,20 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
 
 
 def planned_model(run: RunConfig) -> ModelConfig:
-    """The run's model before any text was seen: vocabularies as large as the tokenizer may become."""
+    """The run's model before any data was seen: vocabularies as large as the tokenizer may become, two classes."""
     towers = {
         name: tower.replace(vocab_size=planned_vocab_size(run.data.tokenizer))
         if isinstance(tower, TextTowerConfig) and tower.vocab_size is None
         else tower
         for name, tower in run.model.towers.items()
     }
-    return run.model.replace(towers=towers)
+    heads = {
+        name: head.replace(num_classes=_FEWEST_CLASSES)
+        if isinstance(head, LabelHeadConfig) and head.num_classes is None
+        else head
+        for name, head in run.model.heads.items()
+    }
+    return run.model.replace(towers=towers, heads=heads)
 
 
 def planned_vocab_size(tokenizer: TokenizerConfig) -> int:

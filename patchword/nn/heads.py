@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchword.config import EmbeddingHeadConfig, LabelHeadConfig, LanguageHeadConfig, NormConfig, implements
+from patchword.config import EmbeddingHeadConfig, LabelHeadConfig, LanguageHeadConfig, NormConfig, UserError, implements
 from patchword.nn.activations import ACTIVATIONS
 from patchword.sequence import Tokens
 
@@ -62,6 +62,8 @@ class LabelHead(nn.Module):
 
     def __init__(self, config: LabelHeadConfig, dim: int) -> None:
         super().__init__()
+        if config.num_classes is None:
+            raise UserError("label head: num_classes is not known yet; it follows from the data, or set num_classes")
         self.pool = config.pool.build(dim)
         self.transform = Transform(config.transform, None, dim) if config.transform is not None else None
         self.proj = nn.Linear(dim, config.num_classes)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from patchword.tasks.metrics import Confusion
+
 
 @dataclass(frozen=True, eq=False)
 class Shown:
@@ -40,6 +42,8 @@ class Result:
     """By name."""
     count: int
     """Samples looked at."""
+    confusion: Confusion | None = None
+    """Which classes were taken for which, where there are classes."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,17 @@ _MEASURES = {
         "captions that name every object with its right attributes, and nothing else",
     ),
     "accuracy": Measure("Accuracy", percent, "higher", "answers that are right"),
+    "top5_accuracy": Measure("Top-5 accuracy", percent, "higher", "the right answer is among the five likeliest"),
+    "calibration_error": Measure(
+        "Calibration error",
+        percent,
+        "lower",
+        "how far the likelihood that it gives its answers is from how often they are right, 15 bins",
+        headline=False,
+    ),
+    "unseen_labels": Measure(
+        "Unseen labels", whole, "", "samples of a class that training lacked; each counts as wrong", headline=False
+    ),
     "cider_d": Measure(
         "CIDEr-D", plain, "higher", "agreement with the references, rare phrases counting more, 0 to 10"
     ),

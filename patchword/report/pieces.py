@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from patchword.report.markup import Html, node
+
+
+class Section(NamedTuple):
+    """A part of the page."""
+
+    name: str
+    """Its anchor."""
+    title: str
+    content: Sequence[Html]
+    lead: str = ""
+    """A sentence before the content."""
 
 
 def tile(label: str, value: str, note: str) -> Html:

@@ -8,19 +8,15 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-import torch
 
 from patchword.config import RunConfig, to_yaml
 from patchword.data.base import Source
 from patchword.data.image import ImagePipeline
-from patchword.models.inspect import picture_attention
 from patchword.models.model import Model, count_parameters
 from patchword.report.content import Cost, Report, Result, Shown
 from patchword.report.curves import read_metrics
 from patchword.report.page import write_report
-from patchword.sequence import ImageInput
-from patchword.tasks.base import Evaluation
-from patchword.tasks.captioning import CaptioningTask
+from patchword.tasks.base import Evaluation, Task
 
 _PICTURES, _MAPS = 24, 3
 
@@ -29,7 +25,7 @@ def report_on(
     folder: Path,
     run: RunConfig,
     model: Model,
-    task: CaptioningTask,
+    task: Task,
     source: Source,
     results: Mapping[str, Evaluation],
 ) -> Path:
@@ -41,7 +37,7 @@ def report_on(
     first = next(iter(results))
     report = Report(
         title=run.name,
-        results=[Result(split, e.metrics, e.count) for split, e in results.items()],
+        results=[Result(split, e.metrics, e.count, e.confusion) for split, e in results.items()],
         pictures=_shown(run, model, task, source, first, results[first]),
         metrics=metrics,
         cost=_cost(model, metrics),
@@ -69,9 +65,9 @@ def _placeless(data: Any) -> Any:
     return f".../{PurePath(data).name}" if absolute else data
 
 
-def _shown(
-    run: RunConfig, model: Model, task: CaptioningTask, source: Source, split: str, evaluation: Evaluation
-) -> list[Shown]:
+def _shown(run: RunConfig, model: Model, task: Task, source: Source, split: str, evaluation: Evaluation) -> list[Shown]:
+    if not source.has_pictures:
+        return []
     pipeline = ImagePipeline(run.data.image, run.train.seed)
     said = {p.id: p for p in evaluation.predictions}
     shown = []
@@ -81,28 +77,12 @@ def _shown(
         if prediction is None:
             continue
         pixels = pipeline(source.splits[split].read(index), record.id, None)
-        maps = _maps(model, task, pixels, prediction.text) if len(shown) < _MAPS else None
+        maps = task.attention(model, pixels, prediction.text) if len(shown) < _MAPS else None
         picture = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
         shown.append(Shown(picture, prediction.text, prediction.references, prediction.correct, maps))
         if len(shown) == _PICTURES:
             break
     return shown
-
-
-def _maps(model: Model, task: CaptioningTask, pixels: torch.Tensor, text: str) -> list[tuple[str, np.ndarray]] | None:
-    """Where the model looks as it says each word; None: its trunk sees no patches."""
-    ids = task.caption_ids(text)
-    device = next(model.parameters()).device
-    inputs: dict[str, Any] = {
-        task.config.image: ImageInput(pixels[None].to(device)),
-        task.config.text: torch.tensor([ids[:-1]], device=device),
-    }
-    found = picture_attention(model, inputs, task.config.image)
-    if found is None:
-        return None
-    maps = found[0].float().cpu().numpy()
-    words = [task.tokenizer.decode([i]) for i in ids[1:-1]]
-    return list(zip(words, maps[: len(words)], strict=True))
 
 
 def _cost(model: Model, metrics: Sequence[Mapping[str, Any]]) -> Cost:

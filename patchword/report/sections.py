@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from patchword.report.amounts import compact, duration, percent, plain, whole
+from patchword.report.confusions import confusions
 from patchword.report.content import Report
 from patchword.report.curves import Evaluation, bad_samples, evaluations, figures
 from patchword.report.listing import listing
 from patchword.report.markup import Html, node
 from patchword.report.measures import headlines, measure, ordered
 from patchword.report.pictures import attention_maps, cards, summary
-from patchword.report.pieces import details, fact_list, heading, row, table, tile
+from patchword.report.pieces import Section, details, fact_list, heading, row, table, tile
 from patchword.report.plot import plot
-
-
-class Section(NamedTuple):
-    """A part of the page."""
-
-    name: str
-    """Its anchor."""
-    title: str
-    content: Sequence[Html]
-    lead: str = ""
-    """A sentence before the content."""
 
 
 def sections(report: Report) -> list[Section]:
     """The parts that have something to say."""
-    made = [_pictures, _attention, _results, _curves, _cost, _configuration, _environment]
+    made = [_pictures, _attention, _results, confusions, _curves, _cost, _configuration, _environment]
     return [section for make in made for section in make(report)]
 
 

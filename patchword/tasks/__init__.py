@@ -1,6 +1,6 @@
 """What can be learnt from what. Importing this package gives every task config its class."""
 
-from patchword.tasks import captioning
-from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
+from patchword.tasks import captioning, classification
+from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 
-__all__ = ["Evaluation", "LossOutput", "Prediction", "Task", "captioning"]
+__all__ = ["Evaluation", "LossOutput", "Prediction", "Query", "Task", "captioning", "classification"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from patchword.config import ModelConfig, RunConfig
 from patchword.data.base import Source, Split
 from patchword.data.batch import BadSample, Batch
+from patchword.tasks.metrics import Confusion
 
 
 class LossOutput(NamedTuple):
@@ -43,6 +44,19 @@ class Prediction(NamedTuple):
     """Log-probability in nats of what was said."""
     group: str | None = None
     """What the sample is counted with when metrics are also given by group."""
+    choices: tuple[tuple[str, float], ...] = ()
+    """The likeliest answers and how likely each is (0 to 1), where there are few to choose from."""
+
+
+class Query(NamedTuple):
+    """A new sample that a model is asked about."""
+
+    id: str
+    """What to call it."""
+    picture: Tensor | None = None
+    """uint8 [3, height, width]."""
+    text: str | None = None
+    """What is said along with it; what that means is the task's."""
 
 
 class Evaluation(NamedTuple):
@@ -56,6 +70,8 @@ class Evaluation(NamedTuple):
     """What was said of each."""
     bad: tuple[BadSample, ...] = ()
     """Samples that could not be read."""
+    confusion: Confusion | None = None
+    """Which classes were taken for which, where there are classes."""
 
 
 class Examples(Protocol):
@@ -126,3 +142,18 @@ class Task(ABC):
     @abstractmethod
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         """Metrics over the first `limit` records of a split (None: all); `model` is in eval mode."""
+
+    @abstractmethod
+    def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
+        """What the model says of new samples, in their order; `model` is in eval mode.
+
+        Raises:
+            UserError: a query lacks what this task reads, or has what it does not.
+        """
+
+    def attention(self, model: nn.Module, pixels: Tensor, said: str) -> list[tuple[str, np.ndarray]] | None:
+        """Where in a picture (uint8 [3, h, w]) the model looks as it says each word: float [rows, columns] a word.
+
+        None: this task or model cannot say.
+        """
+        del model, pixels, said

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -25,12 +25,14 @@ from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.strings import Strings
 from patchword.data.text import Tokenizer
 from patchword.models.generate import Vocabulary, generate, prepared, searched
+from patchword.models.inspect import picture_attention
 from patchword.models.model import Model
 from patchword.nn.heads import LanguageHead
 from patchword.sequence import ImageInput, TextInput
-from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
+from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.tasks.losses import chunked_cross_entropy
 from patchword.tasks.metrics import bleu, cider_d, distinct, perplexity
+from patchword.tasks.pictures import FirstRecords, needed_pictures, on_canvas
 
 _TOKENIZER_TEXTS = 100_000  # captions that a tokenizer is trained on; more change little and cost minutes
 _EVAL_BATCH = 50  # pictures
@@ -96,19 +98,6 @@ class CaptionExamples:
         inputs = {self.image: on_canvas([e.pixels for e in good]), self.text: TextInput(ids[:, :-1], predicted)}
         targets = {self.text: ids[:, 1:], "predicted": predicted}
         return Batch(inputs, targets, tuple(e.id for e in good), bad)
-
-
-def on_canvas(pictures: Sequence[Tensor]) -> ImageInput:
-    """Pictures uint8 [3, h, w] side by side; sizes are given only where they differ."""
-    if not pictures:
-        return ImageInput(torch.zeros(0, 3, 0, 0, dtype=torch.uint8), torch.zeros(0, 2, dtype=torch.long))
-    if all(p.shape == pictures[0].shape for p in pictures):
-        return ImageInput(torch.stack(list(pictures)))
-    size = torch.tensor([p.shape[1:] for p in pictures])
-    pixels = torch.zeros(len(pictures), 3, *size.amax(0).tolist(), dtype=torch.uint8)
-    for canvas, picture in zip(pixels, pictures, strict=True):
-        canvas[:, : picture.shape[1], : picture.shape[2]] = picture
-    return ImageInput(pixels, size)
 
 
 @implements(CaptioningTaskConfig)
@@ -215,7 +204,7 @@ class CaptioningTask(Task):
 
         A source that knows its own truth also gives `scene_accuracy`, in all and by number of objects.
         """
-        part = _First(source.splits[split], limit)
+        part = FirstRecords(source.splits[split], limit)
         total, count = self._caption_loss(model, part, device)
         predictions, bad = self._say_all(cast(Model, model), source, part, device)
         metrics = {"loss": total / max(count, 1), "perplexity": perplexity(total, count)}
@@ -257,6 +246,31 @@ class CaptioningTask(Task):
                 predictions.append(Prediction(record.id, text, record.texts["caption"], correct, score, group))
         return predictions, tuple(bad)
 
+    def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
+        """A caption of each picture; it begins with the query's text."""
+        pictures = needed_pictures(queries)
+        said: dict[int, tuple[str, float]] = {}
+        for prompt in dict.fromkeys(query.text for query in queries):
+            rows = [row for row, query in enumerate(queries) if query.text == prompt]
+            texts = self.say(cast(Model, model), [pictures[row] for row in rows], device, prompt)
+            said |= dict(zip(rows, texts, strict=True))
+        return [Prediction(query.id, said[row][0], score=said[row][1]) for row, query in enumerate(queries)]
+
+    def attention(self, model: nn.Module, pixels: Tensor, said: str) -> list[tuple[str, np.ndarray]] | None:
+        """Where the model looks as it says each word; None: its trunk sees no patches."""
+        ids = self.caption_ids(said)
+        device = next(model.parameters()).device
+        inputs: dict[str, Any] = {
+            self.config.image: ImageInput(pixels[None].to(device)),
+            self.config.text: torch.tensor([ids[:-1]], device=device),
+        }
+        found = picture_attention(cast(Model, model), inputs, self.config.image)
+        if found is None:
+            return None
+        maps = found[0].float().cpu().numpy()
+        words = [self.tokenizer.decode([i]) for i in ids[1:-1]]
+        return list(zip(words, maps[: len(words)], strict=True))
+
     def say(
         self, model: Model, pictures: Sequence[Tensor], device: str, prompt: str | None = None
     ) -> list[tuple[str, float]]:
@@ -288,28 +302,7 @@ def _summed_loss(config: CaptioningTaskConfig, model: nn.Module, tokens: Tensor,
     """Cross-entropy of tokens [n, D] against the next ones, int [n], summed."""
     head = cast(LanguageHead, cast(Model, model).heads[config.text])
     smoothing, scores = config.label_smoothing if model.training else 0.0, head.proj
-    return chunked_cross_entropy(
-        head.given(tokens), scores.weight, scores.bias, target, smoothing, config.loss_chunk
-    )
-
-
-class _First:
-    """The first records of a split."""
-
-    def __init__(self, split: Split, limit: int | None) -> None:
-        self.name, self.split = split.name, split
-        self.length = len(split) if limit is None else min(limit, len(split))
-
-    def __len__(self) -> int:
-        return self.length
-
-    def record(self, index: int):
-        """Record `index`."""
-        return self.split.record(index)
-
-    def read(self, index: int):
-        """The picture of record `index`."""
-        return self.split.read(index)
+    return chunked_cross_entropy(head.given(tokens), scores.weight, scores.bias, target, smoothing, config.loss_chunk)
 
 
 def _accuracy(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_models import CAPTIONERS, MODELS, VOCAB, build, close, image_names, pictures, sample, small
+from toy_models import CAPTIONERS, MODELS, SPEAKERS, VOCAB, build, close, image_names, pictures, sample, small
 
 from patchword.config import ModelConfig
 from patchword.models.create import create_model
 from patchword.models.model import Model, count_parameters, tied_names
-from patchword.models.presets import PRESETS
 from patchword.sequence import ImageInput, TextInput
 
 SIZES = ((16, 16), (8, 12), (4, 4))
@@ -36,7 +35,7 @@ def compare(got: dict[str, Tensor], want: dict[str, Tensor], real: Tensor | None
             close(got[name], value)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SPEAKERS)
 def test_preset_at_toy_size(name: str) -> None:
     model = create_model(small(name)).eval()
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)

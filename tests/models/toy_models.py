@@ -11,6 +11,7 @@ from patchword.config import (
     ALiBiPositionConfig,
     AttentionPoolConfig,
     BottleneckFusionConfig,
+    CaptioningTaskConfig,
     CoAttentionFusionConfig,
     ConcatFusionConfig,
     CrossFusionConfig,
@@ -59,6 +60,8 @@ from patchword.sequence import ImageInput
 from patchword.testing import randomise
 
 VOCAB, PATCH = 23, 4
+SPEAKERS = [name for name in PRESETS if isinstance(preset(name).task, CaptioningTaskConfig)]
+"""Presets that say something, word by word."""
 SUMMARY = SummaryConfig(num_queries=3)
 POOLS = {
     "mean": MeanPoolConfig(),
@@ -162,7 +165,7 @@ def dual() -> ModelConfig:
 
 
 CAPTIONERS: dict[str, ModelConfig] = {
-    **{name: small(name) for name in PRESETS},
+    **{name: small(name) for name in SPEAKERS},
     "cross, learned": toy(CrossFusionConfig(), LearnedPositionConfig(max_len=20), text_depth=1),
     "cross, two pictures": toy(CrossFusionConfig(projector="mlp"), NoPositionConfig(), two=True),
     "prefix, learned": toy(PrefixFusionConfig(), LearnedPositionConfig(max_len=60), text_depth=1),

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import patchword
 from patchword import load_config
 from patchword.cli import main
-from patchword.config import UserError
+from patchword.config import ModelConfig, UserError
 from patchword.costs import record_of
 from patchword.models.presets import PRESETS
+from patchword.models.presets.reference import MODELS
 from patchword.report.walk import render_walk
 from patchword.sequence import Mask, SequenceInfo
-from patchword.sizing.explain import Explanation
+from patchword.sizing.explain import Explanation, explained
 from patchword.sizing.letters import Alphabet
+from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.sight import Sight
 from patchword.sizing.steps import Step, folded
 from patchword.sizing.words import in_words
@@ -57,6 +60,7 @@ def small() -> Explanation:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_sums_are_those_of_the_trace_for_every_preset(preset: str) -> None:
     shallow = {"model.image.depth": 3, "model.trunk.depth": 2} if preset == "captioner-base" else {}
+    shallow = {"model.image.depth": 2} if "vit-" in preset else shallow
     run = load_config(preset, shallow)
     found = patchword.explain(run, batch=2)
     model, record = record_of(run, "inference", 2)
@@ -171,6 +175,40 @@ def test_large_masks_are_drawn_small() -> None:
     assert (len(seen.cells), len(seen.cells[0]), seen.keys) == (16, 16, 100)
     assert 0 < seen.cells[0][0] < 1
     assert seen.cells[15][0] == 1
+
+
+# ------------------------------------------------------------------ other models and other ways of calling them
+
+
+def rehearsed(model: ModelConfig, loss: Callable[[Any, int], torch.Tensor]) -> Explanation:
+    def of(batch: int) -> Rehearsal:
+        return Rehearsal(model.build, lambda built: loss(built, batch))
+
+    return explained("it", model, of(4), of(1), 4)
+
+
+def test_a_model_of_text_alone() -> None:
+    def loss(model: Any, batch: int) -> torch.Tensor:
+        ids = torch.zeros(batch, 32, dtype=torch.long)
+        return F.cross_entropy(model({"text": ids}).heads["text"].flatten(0, 1), ids.flatten())
+
+    found = rehearsed(MODELS["ref/001-colab-gpt"](), loss)
+    assert [step.name for step in found.steps] == ["text (input)", "towers.text", "heads.text", "loss"]
+    assert named(found, "heads.text").letters == ("B", "T", "V")
+    assert sum(step.parameters for step in found.steps) == found.total.parameters == 209_729
+    (mask,) = found.masks
+    assert (mask.others, mask.queries) == (3, 32)
+
+
+def test_towers_that_are_called_one_by_one() -> None:
+    def loss(model: Any, batch: int) -> torch.Tensor:
+        inputs = {"image": torch.zeros(batch, 3, 28, 28), "text": torch.zeros(batch, 5, dtype=torch.long)}
+        return torch.stack([part.x.sum() for part in model.encode(inputs).values()]).sum()
+
+    found = rehearsed(MODELS["ref/000-table"](), loss)
+    assert [step.name for step in found.steps] == ["towers.image", "towers.text", "loss"]
+    assert sum(step.products for step in found.steps) == found.total.products
+    assert sum(step.parameters for step in found.steps) == found.total.parameters  # what is not called is the loss's
 
 
 # ------------------------------------------------------------------ pieces

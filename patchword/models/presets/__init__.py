@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, read_file, unknown
-from patchword.models.presets import captioner, layouts
+from patchword.models.presets import captioner, classifier, layouts
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "captioner-tiny": captioner.tiny,
@@ -18,7 +18,22 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "layout-dual-stream": layouts.dual_stream,
     "layout-merged-attention": layouts.merged_attention,
     "layout-late-fusion": layouts.late_fusion,
+    "classifier-tiny": classifier.tiny,
+    "vit-tiny": classifier.vit_tiny,
+    "vit-small": classifier.vit_small,
+    "vit-base": classifier.vit_base,
+    "ref/004-vit-linformer": classifier.published_vit_linformer,
+    "ref/004-vit-base": classifier.published_vit_base,
 }
+
+_SOURCES = {
+    "vit-tiny": "Touvron et al. 2021",
+    "vit-small": "Touvron et al. 2021",
+    "vit-base": "Dosovitskiy et al. 2020",
+    "ref/004-vit-linformer": "vit-pytorch 0.26.3, linformer 0.2.1",
+    "ref/004-vit-base": "Hugging Face ViT",
+}
+"""Where shapes come from that are not our own."""
 
 
 def preset(name: str) -> RunConfig:
@@ -30,6 +45,11 @@ def preset(name: str) -> RunConfig:
     if not isinstance(name, str) or name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
     return PRESETS[name]()
+
+
+def source(name: str) -> str:
+    """Where a preset's shape comes from."""
+    return _SOURCES.get(name, "patchword")
 
 
 def summary(name: str) -> str:

@@ -51,7 +51,7 @@ def dimensions_of(model: ModelConfig) -> Dimensions:
         UserError: a model of another kind.
     """
     image, head = next(iter(model.towers.values())), next(iter(model.heads.values()))
-    if isinstance(image, ImageTowerConfig) and isinstance(head, LabelHeadConfig):
+    if isinstance(image, ImageTowerConfig) and isinstance(head, LabelHeadConfig) and head.num_classes:
         looks, ffn = image.attention, image.ffn
         plain = image.cls_token and not image.stem and not image.embed_norm
         if isinstance(looks, LinformerAttentionConfig) and ffn is not None and plain:

@@ -1,10 +1,23 @@
-"""Metrics of generated text, in plain Python; every caption is cut into words by `caption_words`."""
+"""Metrics of generated text and of classes; every caption is cut into words by `caption_words`."""
 
 from __future__ import annotations
 
 from patchword.tasks.metrics.bleu import bleu
 from patchword.tasks.metrics.cider import CiderD, cider_d
+from patchword.tasks.metrics.classes import Confusion, accuracy, calibration_error, confusion_of, top_accuracy
 from patchword.tasks.metrics.plain import distinct, perplexity
 from patchword.tasks.metrics.words import caption_words
 
-__all__ = ["CiderD", "bleu", "caption_words", "cider_d", "distinct", "perplexity"]
+__all__ = [
+    "CiderD",
+    "Confusion",
+    "accuracy",
+    "bleu",
+    "calibration_error",
+    "caption_words",
+    "cider_d",
+    "confusion_of",
+    "distinct",
+    "perplexity",
+    "top_accuracy",
+]
