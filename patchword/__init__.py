@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from patchword.config import ConfigError, RunConfig, RunError, UserError
     from patchword.costs import calibrate, explain, largest_batch, published, size, size_report, verify
     from patchword.plans import fit, plan, plan_scale
+    from patchword.training.convert import convert
 
 _HOMES = {
     "calibrate": "patchword.costs",
+    "convert": "patchword.training.convert",
     "create_model": "patchword.api",
     "evaluate": "patchword.api",
     "explain": "patchword.costs",
@@ -44,6 +46,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "RunError",
     "UserError",
     "calibrate",
+    "convert",
     "create_model",
     "evaluate",
     "explain",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from patchword import __version__
-from patchword.cli import calibrate, check, evaluate, explain, plan, predict, presets, show, size, train, verify
+from patchword.cli import calibrate, check, convert, evaluate, explain, plan, predict, presets, show, size, train, verify
 
 app = typer.Typer(
     name="patchword",
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (presets, show, size, explain, plan, calibrate, verify, check, train, evaluate, predict):
+for module in (presets, show, size, explain, plan, calibrate, verify, check, train, evaluate, predict, convert):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

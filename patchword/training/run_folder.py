@@ -79,6 +79,11 @@ def open_run(path: Path | str, task: str | None = None) -> OpenedRun:
     data = read_file(model / _FACTS)
     if data.get("format") != FORMAT:
         raise UserError(f"{model / _FACTS}: format {data.get('format')!r} is not known here (known: {FORMAT})")
+    if "run" not in data:
+        raise UserError(
+            f"{model} holds a model without a task: read it with patchword.create_model, or train with "
+            f"a configuration that has one"
+        )
     run = RunConfig.from_dict(data["run"], str(model / _FACTS))
     if task is not None and run.task.kind != task:
         raise UserError(f"{path} is a run of task {run.task.kind!r}; this needs one of task {task!r}")

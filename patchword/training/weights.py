@@ -1,4 +1,4 @@
-"""Tensors as safetensors files: a model's weights (tied ones once), and any other named tensors."""
+"""Named tensors as safetensors files; a model's weights are written and read by `patchword.models.weights`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
-from patchword.config import UserError
+from patchword.models.weights import load_weights, save_weights
+
+__all__ = ["load_tensors", "load_weights", "save_tensors", "save_weights"]
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -26,29 +28,3 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 def load_tensors(path: Path) -> dict[str, Tensor]:
     """The inverse of `save_tensors`, on the CPU."""
     return safetensors.torch.load_file(path)
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's state; a weight that has several names is written once.
-
-    Raises:
-        OSError: the disk is full, or not writable.
-    """
-    try:
-        safetensors.torch.save_model(model, str(path))
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote into a model of the same shape; its parameters stay where they are.
-
-    Raises:
-        UserError: the file is of another model, or not a safetensors file.
-    """
-    try:
-        safetensors.torch.load_model(model, path)
-    except SafetensorError as error:
-        raise UserError(f"{path}: not a whole safetensors file: {error}") from error
-    except RuntimeError as error:
-        raise UserError(f"{path}: weights of another model: {error}") from error

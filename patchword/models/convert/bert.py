@@ -135,6 +135,6 @@ class BertLayout(Layout):
         if isinstance(words, LanguageHeadConfig):
             data["tie_word_embeddings"] = words.tied
         if isinstance(label, LabelHeadConfig):
-            data["id2label"] = {str(i): f"LABEL_{i}" for i in range(label.num_classes)}
-            data["label2id"] = {f"LABEL_{i}": i for i in range(label.num_classes)}
+            data["id2label"] = {str(i): f"LABEL_{i}" for i in range(label.num_classes or 0)}
+            data["label2id"] = {f"LABEL_{i}": i for i in range(label.num_classes or 0)}
         return {"config.json": data}

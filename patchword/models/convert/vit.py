@@ -99,7 +99,7 @@ class ViTLayout(Layout):
             "qkv_bias": own.bias,
         }
         if config.heads:
-            classes = cast(LabelHeadConfig, config.heads["label"]).num_classes
+            classes = cast(LabelHeadConfig, config.heads["label"]).num_classes or 0
             data["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes)}
             data["label2id"] = {f"LABEL_{i}": i for i in range(classes)}
         height, width = image.image_size

@@ -63,8 +63,8 @@ what both say of the same input. Allowed: 1e-05; gradients 1e-04, relative to th
 ## Hugging Face's transformers, float64
 
 Texts of three rows without padding, padded left and padded right; places among the real tokens; padding is not
-compared. *Step by step*: a prompt and then one token after another through our caches (growing and static), beside their
-pass over the whole. Its RMSNorm and rotary angles compute in float32 even in a float64 model: 1e-06 is their error.
+compared. *Step by step*: a prompt and then one token after another through our caches (growing and static), beside
+their pass over the whole. Its RMSNorm and rotary angles compute in float32 even in a float64 model: 1e-06 is that.
 
 | reference | layout | largest differences |
 | --- | --- | --- |
