@@ -40,7 +40,10 @@ def main() -> None:
 
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(run, left))
-    text = page(read(results))
+    order = {cell: place for place, cell in enumerate(cell for cells in names.values() for cell in cells)}
+    text = page(
+        [row for row in sorted(read(results), key=lambda row: order.get(row["cell"], -1)) if row["cell"] in order]
+    )
     if options.page is not None:
         options.page.write_text(text)
     else:

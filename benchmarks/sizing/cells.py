@@ -98,10 +98,6 @@ def groups() -> dict[str, list[Cell]]:
         for kind, changes in mechanisms.items()
         for subject, name, batch in ((Training, "training", 2), (Training, "training", 5), (Inference, "inference", 3))
     ]
-    found["compiled"] = [
-        _ours(Training, preset, "compiled", batch, {"train.compile": True})
-        for preset, batch in (("captioner-tiny", 2), ("captioner-tiny", 8), ("layout-single-stream", 8))
-    ]
     names = list(MODELS)
     for start in range(0, len(names), 4):
         found[f"foreign {start // 4 + 1}"] = [cell for name in names[start : start + 4] for cell in _foreign(name)]

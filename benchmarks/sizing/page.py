@@ -14,12 +14,10 @@ Row = dict[str, Any]
 def page(rows: Sequence[Row]) -> str:
     """Markdown."""
     plans = [row for row in rows if "plan" in row]
-    measured = [row for row in rows if "error" not in row and "plan" not in row]
-    good = [row for row in measured if row["setting"] != "compiled"]
-    compiled = [row for row in measured if row["setting"] == "compiled"]
+    good = [row for row in rows if "error" not in row and "plan" not in row]
     failed = [row for row in rows if "error" in row]
     lines = [_HEAD.format(where=_where()), *_summary(good, plans), "", "## Cells", "", *_table(good)]
-    lines += ["", *_planner(plans), "", *_compiled(compiled)]
+    lines += ["", *_planner(plans)]
     if failed:
         lines += ["", "## Not measured", "", *(f"- {row['cell']}: {row['error']}" for row in failed)]
     return "\n".join([*lines, "", *_kernels(good), ""])
@@ -72,20 +70,10 @@ def _summary(rows: Sequence[Row], plans: Sequence[Row]) -> list[str]:
         f"| cells | at least 100 | {len(rows)} |",
         f"| within 0.01 % of both truths | at least 95 % of cells | {near} ({near / len(rows):.1%}) |",
         f"| equal to both truths to the last byte | - | {exact} ({exact / len(rows):.1%}) |",
-        f"| largest error | 0.5 % | {worst(far):+.4%} ({far['cell']}) |",
-        f"| largest underestimate | 0.1 % | {min(worst(low), 0.0):+.4%} ({low['cell']}) |",
+        f"| largest error | 0.5 % | {worst(far):+.4%} ({_named(far)}) |",
+        f"| largest underestimate | 0.1 % | {min(worst(low), 0.0):+.4%} ({_named(low)}) |",
         f"| the planner's batch runs, the next one does not | all | {sum(map(right, plans))} of {len(plans)} |",
-        f"| the two truths apart, at most | - | {_apart(apart):.4%} ({apart['cell']}) |",
-    ]
-
-
-def _compiled(rows: Sequence[Row]) -> list[str]:
-    return [
-        "## Compiled",
-        "",
-        "Blocks compiled by inductor (`train.compile`); the prediction is that of the same step without compiling.",
-        "",
-        *_table(rows),
+        f"| the two truths apart, at most | - | {_apart(apart):.4%} ({_named(apart)}) |",
     ]
 
 
@@ -109,6 +97,10 @@ def _planner(plans: Sequence[Row]) -> list[str]:
         fits, more = said[row["fits"]], said[row["next_fits"]]
         lines.append(f"| {row['plan']} | {row['mib']} MiB | {row['named']} | {fits} | {more} |")
     return lines
+
+
+def _named(row: Row) -> str:
+    return f"{row['model']}, {row['setting']}, batch of {row['batch']}"
 
 
 def _apart(row: Row) -> float:
