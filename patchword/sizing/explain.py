@@ -106,12 +106,16 @@ class _Teller:
     def steps(self) -> tuple[Step, ...]:
         """The whole walk: what the model is given, its parts, and the loss of what it gives."""
         root = self.watcher.root
-        (whole,) = root.parts
-        made = [*self._inputs(whole), *self._within(whole, "")]
-        after = self._between(root, whole.end, root.end)
-        left = self.own.get(id(root), 0)
+        made: list[Step] = []
+        at = root.parts[0].start if root.parts else root.start
+        for part in root.parts:  # one, where a task calls the model as a whole; its towers, where it does not
+            made += self._between(root, at, part.start)
+            whole = part.path == "model"
+            made += [*self._inputs(part), *self._within(part, "")] if whole else [self._step(part, "")]
+            at = part.end
+        after, left = self._between(root, at, root.end), self.own.get(id(root), 0)
         if after or left:
-            sums = self.sums(self.record.ops[whole.end : root.end])
+            sums = self.sums(self.record.ops[at : root.end])
             made.append(Step("loss", (), (), left, *sums, parts=folded(after)))
         return folded([step for step in made if step != nothing(step)])
 

@@ -57,6 +57,7 @@ def small() -> Explanation:
     return patchword.explain("captioner-tiny", batch=5, **SMALL)
 
 
+@pytest.mark.filterwarnings("ignore::patchword.nn.mechanisms.linformer.LinformerCostWarning")  # a published mistake
 @pytest.mark.parametrize("preset", PRESETS)
 def test_sums_are_those_of_the_trace_for_every_preset(preset: str) -> None:
     shallow = {"model.image.depth": 3, "model.trunk.depth": 2} if preset == "captioner-base" else {}
