@@ -16,8 +16,9 @@ import patchword
 from patchword.config import RunConfig, TextTowerConfig
 from patchword.models.presets import load_config
 from tests.sizing import test_flops_peers as peers
-from tests.sizing.closed_forms import Cost
-from tests.sizing.closed_models import linear, model
+from tests.sizing.closed_base import Cost
+from tests.sizing.closed_blocks import linear
+from tests.sizing.closed_models import model
 
 PRESETS = [
     "captioner-tiny", "captioner-small", "captioner-base", "captioner-prefix-small", "layout-single-stream",

@@ -27,7 +27,8 @@ from patchword.config import (
 from patchword.nn.attention import Attention, View
 from patchword.nn.mechanisms import topk
 from patchword.sequence import Mask, SequenceInfo
-from tests.sizing.closed_forms import Cost, Shape, mechanism, product, topk_in_chunks
+from tests.sizing.closed_base import Cost, Shape, product
+from tests.sizing.closed_forms import mechanism, topk_in_chunks
 from tests.sizing.counting import counted
 
 

@@ -54,8 +54,9 @@ from patchword.models.model import Model
 from patchword.models.presets import load_config
 from patchword.sizing.record import BACKWARD, FORWARD
 from patchword.sizing.size import component_of
-from tests.sizing.closed_forms import Cost
-from tests.sizing.closed_models import linear, model
+from tests.sizing.closed_base import Cost
+from tests.sizing.closed_blocks import linear
+from tests.sizing.closed_models import model
 from tests.sizing.counting import counted
 
 HEADS = 2
