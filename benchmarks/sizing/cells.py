@@ -73,7 +73,7 @@ def quick() -> list[Cell]:
         Cell("LSTM, 2 layers", "training", 4, lambda: ForeignModule("LSTM, 2 layers", "train", 4)),
         Cell("grouped conv net", "training", 2, lambda: ForeignModule("grouped conv net", "train", 2)),
         Cell("conv stem + encoder", "training", 1, lambda: ForeignModule("conv stem + encoder", "train", 1)),
-        Cell("torch MLP", "inference", 2, lambda: ForeignModule("torch MLP", "inference", 2)),
+        Cell("torch encoder", "inference", 2, lambda: ForeignModule("torch TransformerEncoder", "inference", 2)),
     ]
 
 
