@@ -208,6 +208,13 @@ def test_classes_that_are_all_unseen_are_all_wrong() -> None:
     assert (metrics["accuracy"], metrics["unseen_labels"], metrics["loss"]) == (0.0, 2.0, float("inf"))
 
 
+def test_a_split_of_bad_pictures_has_every_metric() -> None:
+    task, model = prepared(ToySource(TRAIN, ["cat"], broken=0))
+    out = task.evaluate(model, ToySource(TRAIN, ["cat"], broken=0), "val", None, "cpu")
+    assert (out.count, len(out.bad)) == (0, 1)
+    assert out.metrics == {"loss": float("inf"), "accuracy": 0.0, "calibration_error": 0.0}
+
+
 def test_predictions_have_their_likeliest_classes() -> None:
     source = ToySource([*TRAIN, "fox", "gnu", "hen", "ibis"], [])
     task, model = prepared(source)
