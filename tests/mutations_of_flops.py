@@ -5,10 +5,10 @@ from __future__ import annotations
 from mutations import Mutant
 
 ZOO = "tests/sizing/test_flops_zoo.py"
+BACKWARD = "tests/sizing/test_flops_backward.py"
 FUSED = "tests/sizing/test_flops_attention.py"
 MODELS = "tests/sizing/test_flops_models.py"
 MODULES = "tests/sizing/test_flops_modules.py"
-MECHANISMS = "tests/sizing/test_flops_mechanisms.py"
 MOVES = "tests/sizing/test_flops_moves.py"
 DEVICES = "tests/sizing/test_flops_devices.py"
 
@@ -60,7 +60,7 @@ FLOPS_MUTANTS = (
         "sizing/flops/convolutions.py",
         "(bool(wanted[0]) + bool(wanted[1]))",
         "2",
-        (ZOO, MODELS),
+        (BACKWARD,),
     ),
     Mutant(
         "flops: transposed convolutions by their result",
@@ -74,7 +74,7 @@ FLOPS_MUTANTS = (
         "sizing/flops/attention.py",
         "again = 2 * self.width if backward else 0",
         "again = 0",
-        (ZOO, MECHANISMS),
+        (BACKWARD,),
     ),
     Mutant(
         "attention: a causal mask is no work of the model",
@@ -130,7 +130,7 @@ FLOPS_MUTANTS = (
         "sizing/places.py",
         "again = torch.is_grad_enabled()",
         "again = False",
-        (ZOO, MECHANISMS),
+        (BACKWARD,),
     ),
     Mutant(
         "tally: what is computed again counts for the model",

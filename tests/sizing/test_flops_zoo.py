@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,77 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.checkpoint import checkpoint
 
 from tests.sizing.counting import counted
-
-aten: Any = torch.ops.aten
-B, T, S, D, H, E = 2, 6, 5, 12, 2, 6
-
-
-def numbers(*shape: int) -> Tensor:
-    return torch.randn(shape, requires_grad=True)
-
-
-def both_ways(run: Callable[[], Any]) -> Callable[[], None]:
-    """Forward, and backward from the sum of the first tensor."""
-
-    def step() -> None:
-        out = run()
-        (out if isinstance(out, Tensor) else out[0]).sum().backward()
-
-    return step
-
-
-@contextmanager
-def deprecations_ignored() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def quantised(module: nn.Module, *shape: int) -> Callable[[], None]:
-    with deprecations_ignored():
-        made = torch.ao.quantization.quantize_dynamic(nn.Sequential(module), {nn.Linear, nn.LSTM, nn.GRU})
-    return lambda: made(torch.randn(shape))
-
-
-def attend(causal: bool = False, groups: int = H, mask: Tensor | None = None, keys: int = S) -> Tensor:
-    q, k, v = numbers(B, H, T, E), numbers(B, groups, keys, E), numbers(B, groups, keys, E)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=groups != H)
-
-
-def without_gradients(module: nn.Module, *given: Any, **named: Any) -> Callable[[], None]:
-    def run() -> None:
-        with torch.no_grad():
-            module.eval()(*given, **named)
-
-    return run
-
-
-def under_inference(run: Callable[[], Any]) -> Callable[[], None]:
-    def inside() -> None:
-        with torch.inference_mode():
-            run()
-
-    return inside
-
-
-def on(device: str, run: Callable[[], Any]) -> Callable[[], None]:
-    def inside() -> None:
-        with torch.device(device):
-            run()
-
-    return inside
-
-
-PAIRS = 2 * B * H * T * S * E
-"""One product of all pairs."""
-SQUARE = 2 * B * H * T * T * E
-MAPS = 8 * B * T * D * D
-"""Queries, keys, values and results of a layer of attention."""
-MHA = MAPS + 4 * B * T * T * D
-X = torch.randn(B, T, D)
+from tests.sizing.zoo import (
+    MHA,
+    PAIRS,
+    SQUARE,
+    B,
+    D,
+    H,
+    S,
+    T,
+    X,
+    aten,
+    attend,
+    deprecations_ignored,
+    numbers,
+    on,
+    quantised,
+    under_inference,
+    without_gradients,
+)
 
 FORWARD: dict[str, tuple[Callable[[], Any], int]] = {
     "mm": (lambda: numbers(3, 4) @ numbers(4, 5), 2 * 60),
@@ -206,60 +154,6 @@ def test_tensors_without_contents_count_alike(name: str) -> None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode:
         assert counted(run).forward == flops
-
-
-BACKWARD: dict[str, tuple[Callable[[], Any], int, int]] = {
-    "mm": (lambda: numbers(3, 4) @ numbers(4, 5), 2, 2),
-    "matrix times vector": (lambda: numbers(5, 7) @ numbers(7), 1, 1),  # an outer product is vector work
-    "depthwise convolution": (lambda: F.conv2d(numbers(2, 6, 8, 8), numbers(6, 1, 3, 3), groups=6, padding=1), 2, 2),
-    "first convolution": (lambda: F.conv2d(torch.randn(2, 3, 8, 8), numbers(6, 3, 4, 4), stride=4), 1, 1),
-    "transposed convolution": (lambda: F.conv_transpose2d(numbers(2, 4, 5, 5), numbers(4, 3, 3, 3)), 2, 2),
-    "lstm": (lambda: nn.LSTM(D, 5)(numbers(B, T, D)), 2, 2),
-    "einsum": (lambda: torch.einsum("bij,bkj->bik", numbers(2, 3, 4), numbers(2, 5, 4)), 2, 2),
-    "baddbmm": (lambda: torch.baddbmm(numbers(1, 3, 5), numbers(2, 3, 4), numbers(2, 4, 5)), 2, 2),
-}
-
-
-@pytest.mark.parametrize("name", BACKWARD)
-def test_backward(name: str) -> None:
-    run, model, hardware = BACKWARD[name]
-    found = counted(both_ways(run))
-    assert found.ledger == {}
-    assert found.backward == model * found.forward
-    assert found.hardware == (1 + hardware) * found.forward
-
-
-def test_backward_of_fused_attention_computes_scores_again() -> None:
-    found = counted(both_ways(attend))
-    assert (found.forward, found.backward, found.hardware) == (2 * PAIRS, 4 * PAIRS, 7 * PAIRS)
-
-
-def test_backward_of_unfused_attention_does_not() -> None:
-    found = counted(on("meta", both_ways(attend)))
-    assert (found.forward, found.backward, found.hardware) == (2 * PAIRS, 4 * PAIRS, 6 * PAIRS)
-
-
-def test_backward_of_bilinear() -> None:
-    found = counted(both_ways(lambda: F.bilinear(numbers(7, 3), numbers(7, 4), numbers(5, 3, 4))))
-    every = 7 * 5 * 3 * 4
-    assert found.forward == 2 * every + 2 * 7 * 5 * 4
-    assert found.backward > 2 * every
-    assert found.ledger == {}
-
-
-def test_backward_of_a_recurrent_layer_skips_the_first_state() -> None:
-    """Step by step, and the first state is zeros that want no gradient of their own."""
-    found = counted(both_ways(lambda: nn.RNN(D, 5)(numbers(T, B, D))))
-    assert found.backward == 2 * found.forward - 2 * B * 5 * 5
-
-
-def test_checkpointing_computes_all_but_the_last_product_again() -> None:
-    w1, w2 = numbers(D, 20), numbers(20, D)
-    found = counted(
-        both_ways(lambda: checkpoint(lambda x: (x @ w1).relu() @ w2, numbers(B, T, D), use_reentrant=False))
-    )
-    each = 2 * B * T * D * 20
-    assert (found.forward, found.backward, found.hardware) == (2 * each, 4 * each, 7 * each)
 
 
 def test_ragged_batches_of_an_encoder() -> None:
