@@ -18,6 +18,7 @@ from patchword.config import (
 from patchword.models.folder import model_folder, read_model
 from patchword.models.model import Model
 from patchword.models.presets import load_config
+from patchword.models.presets.shapes import SHAPES
 
 _FEWEST_CLASSES = 2
 
@@ -26,8 +27,9 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
     """A new model with fresh weights, or with those of a folder.
 
     Args:
-        spec: a preset's name, a .yaml or .json file, a mapping (of a run or of a model alone), or a configuration; or
-            a folder with a model's weights (a run's, its `model/`, or what `patchword convert` wrote), which it gets.
+        spec: the name of a preset or a shape, a .yaml or .json file, a mapping (of a run or of a model alone), or a
+            configuration; or a folder with a model's weights (a run's, its `model/`, or what `patchword convert`
+            wrote), which it gets.
         overrides: dotted settings, as on the command line: `**{"model.text.vocab_size": 1000}`.
 
     A text tower whose `vocab_size` is null gets as many rows as the run's tokenizer may have at most, a label head
@@ -38,6 +40,8 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
     """
     if isinstance(spec, str | Path) and (folder := model_folder(spec)) is not None:
         return read_model(folder, overrides)
+    if isinstance(spec, str) and spec in SHAPES:
+        spec = SHAPES[spec]()
     if isinstance(spec, Mapping) and "towers" in spec:
         spec = ModelConfig.from_dict(spec)
     if isinstance(spec, ModelConfig):

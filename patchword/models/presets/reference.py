@@ -84,7 +84,7 @@ def nanogpt() -> ModelConfig:
     assert text.ffn is not None
     plain = text.replace(
         attention=text.attention.replace(bias=False, out_bias=False),
-        ffn=text.ffn.replace(bias=False),
+        ffn=StandardFeedForwardConfig(activation="gelu", bias=False),  # its own GELU is exact, GPT-2's is not
         norm=LayerNormConfig(bias=False),
     )
     return model.replace(towers={"text": plain})
