@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from math import isclose
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +78,18 @@ def test_without_price_or_watts_nothing_is_said_of_them() -> None:
     assert found.cost is None
     assert found.energy is None
     assert found.to_dict()["energy_kwh"] is None
+
+
+def test_this_machine_holds_tensors_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATCHWORD_CACHE", str(tmp_path))  # nothing was timed
+    found, more = (patchword.plan(small(), "this-machine", batch=batch) for batch in (2, 8))
+    assert found.memory.needed == Interval(found.memory.tensors, found.memory.tensors)
+    assert found.memory.tensors == patchword.size(small(), batch=2).peak_bytes
+    assert found.source == "data sheet"
+    assert found.energy is None
+    assert more.memory.tensors > found.memory.tensors
+    assert more.step_seconds.low > found.step_seconds.low > 0
+    assert more.step_seconds.high > found.step_seconds.high
 
 
 def test_talking_is_hidden_at_best_and_added_at_worst() -> None:
@@ -268,6 +281,7 @@ def test_mistakes_end_with_2(words: list[str], message: str, capsys: pytest.Capt
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_size_fits_a_device(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = device("l4")._replace(name="tiny", memory_bytes=GIB * 9 // 10)
     from patchword.sizing import devices
