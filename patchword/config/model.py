@@ -129,8 +129,8 @@ class LabelHeadConfig(HeadConfig, kind="label"):
 class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
     """One vector for a whole sequence."""
 
-    out_dim: Positive = 128
-    """Width of that vector."""
+    out_dim: Positive | None = 128
+    """Width of that vector; null: as wide as tokens are, without a map of its own."""
     pool: PoolConfig = MeanPoolConfig()
     """How the tokens become one vector."""
     bias: bool = False

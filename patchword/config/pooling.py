@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from patchword.config.core import Config
 from patchword.config.errors import Problem
 from patchword.config.numbers import Positive
+from patchword.config.parts import FeedForwardConfig, LayerNormConfig, NormConfig
 
 
 class PoolConfig(Config, family="pooling"):
@@ -46,6 +47,10 @@ class AttentionPoolConfig(LearnedPoolConfig, kind="attention"):
 
     num_queries: Positive = 1
     """How many queries (Q)."""
+    ffn: FeedForwardConfig | None = None
+    """What follows as a residual step, x + ffn(norm(x)) (Zhai et al. 2022); null: nothing."""
+    norm: NormConfig = LayerNormConfig()
+    """The norm of that step."""
 
 
 class HierarchicalPoolConfig(LearnedPoolConfig, kind="hierarchical"):

@@ -81,9 +81,11 @@ class EmbeddingHead(nn.Module):
     def __init__(self, config: EmbeddingHeadConfig, dim: int) -> None:
         super().__init__()
         self.pool, self.normalize = config.pool.build(dim), config.normalize
-        self.proj = nn.Linear(dim, config.out_dim, bias=config.bias)
+        self.proj = nn.Linear(dim, config.out_dim, bias=config.bias) if config.out_dim is not None else None
 
     def forward(self, tokens: Tokens) -> Tensor:
-        """[B, T, D] -> [B, out_dim]."""
-        y = self.proj(self.pool(tokens))
+        """[B, T, D] -> [B, out_dim], or [B, D] without a map."""
+        y = self.pool(tokens)
+        if self.proj is not None:
+            y = self.proj(y)
         return F.normalize(y, dim=-1) if self.normalize else y

@@ -12,10 +12,12 @@ from patchword.config import (
     HierarchicalPoolConfig,
     LastPoolConfig,
     MeanPoolConfig,
+    ResidualConfig,
     SoftmaxAttentionConfig,
     SummaryConfig,
     implements,
 )
+from patchword.nn.residual import Residual
 from patchword.sequence import Mask, SequenceInfo, Tokens, real
 
 
@@ -108,10 +110,13 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.look = LearnedQueries(config.num_queries, config.num_heads, dim)
         self.out_proj = nn.Linear(config.num_queries * dim, dim)
+        self.ffn = Residual(ResidualConfig(), config.norm, dim, config.ffn.build(dim), 0.0) if config.ffn else None
 
     def forward(self, tokens: Tokens) -> Tensor:
         """[B, T, D] -> [B, D]."""
         y = self.out_proj(self.look(tokens).flatten(1))
+        if self.ffn is not None:
+            y = self.ffn(y)
         return y * real(tokens).any(-1, keepdim=True).to(y.dtype)
 
 

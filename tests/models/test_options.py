@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patchword.config import (
+    AttentionPoolConfig,
     ConfigError,
     CrossFusionConfig,
     EmbeddingHeadConfig,
@@ -22,10 +23,11 @@ from patchword.config import (
     ModelConfig,
     SoftmaxAttentionConfig,
     StackConfig,
+    StandardFeedForwardConfig,
     TextTowerConfig,
 )
 from patchword.models.model import Model, count_parameters, tied_names
-from patchword.sequence import TextInput
+from patchword.sequence import TextInput, Tokens
 from patchword.testing import randomise
 
 DIM, VOCAB = 12, 17
@@ -77,6 +79,28 @@ def test_an_embedding_head_may_have_an_offset() -> None:
     out = model({"text": torch.randint(0, VOCAB, (2, 4))})
     close(out.heads["out"], F.linear(out.towers["text"].x[:, 0], *weights(model, "heads.out.proj")))
     assert text_model(head.replace(bias=False)).state_dict().keys().isdisjoint({"heads.out.proj.bias"})
+
+
+@torch.no_grad()
+def test_an_embedding_head_may_be_without_a_map() -> None:
+    head = EmbeddingHeadConfig(source="text", out_dim=None, pool=FirstPoolConfig())
+    model = text_model(head)
+    out = model({"text": torch.randint(0, VOCAB, (2, 4))})
+    close(out.heads["out"], F.normalize(out.towers["text"].x[:, 0], dim=-1))
+    assert not list(model.heads["out"].parameters())
+
+
+@torch.no_grad()
+def test_a_pool_may_end_with_a_residual_step() -> None:
+    ffn = StandardFeedForwardConfig(hidden_dim=7, activation="relu")
+    pool = AttentionPoolConfig(num_heads=2, ffn=ffn, norm=LayerNormConfig(eps=1e-3))
+    model = text_model(EmbeddingHeadConfig(source="text", out_dim=None, pool=pool, normalize=False))
+    out = model({"text": torch.randint(0, VOCAB, (2, 4))})
+    tokens, at = Tokens(out.towers["text"].x), "heads.out.pool"
+    found = F.linear(model.heads["out"].pool.look(tokens)[:, 0], *weights(model, f"{at}.out_proj"))  # pyright: ignore
+    inner = F.layer_norm(found, (DIM,), *weights(model, f"{at}.ffn.norm"), eps=1e-3)
+    inner = F.relu(F.linear(inner, *weights(model, f"{at}.ffn.step.up_proj")))
+    close(out.heads["out"], found + F.linear(inner, *weights(model, f"{at}.ffn.step.down_proj")))
 
 
 @torch.no_grad()

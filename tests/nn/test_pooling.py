@@ -18,6 +18,8 @@ from patchword.config import (
     MeanPoolConfig,
     ModelConfig,
     PoolConfig,
+    RMSNormConfig,
+    StandardFeedForwardConfig,
     SummaryConfig,
     TextTowerConfig,
 )
@@ -31,6 +33,7 @@ POOLS = [
     LastPoolConfig(),
     AttentionPoolConfig(),
     AttentionPoolConfig(num_queries=3, num_heads=2),
+    AttentionPoolConfig(ffn=StandardFeedForwardConfig(), norm=RMSNormConfig()),
     HierarchicalPoolConfig(window=3, stride=2),
     HierarchicalPoolConfig(window=2, stride=2, num_heads=1),
 ]

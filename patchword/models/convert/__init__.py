@@ -8,6 +8,7 @@ from patchword.models.convert.gpt2 import GPT2Layout
 from patchword.models.convert.layout import Layout, Read, Written, load, untied
 from patchword.models.convert.llama import LlamaLayout
 from patchword.models.convert.nanogpt import BigramLayout, ColabGPTLayout, LectureGPTLayout, NanoGPTLayout
+from patchword.models.convert.siglip import SiglipLayout
 from patchword.models.convert.t5 import T5Layout
 from patchword.models.convert.torch_layers import TorchLanguageModelLayout
 from patchword.models.convert.translators import AjhalthorLayout, ArticleLayout, EvansLayout, HkprojLayout
@@ -22,6 +23,7 @@ _KINDS: tuple[type[Layout], ...] = (
     LlamaLayout,
     BertLayout,
     CLIPLayout,
+    SiglipLayout,
     T5Layout,
     NanoGPTLayout,
     BigramLayout,

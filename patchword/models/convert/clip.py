@@ -47,7 +47,7 @@ class CLIPLayout(Layout):
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers and two embedding heads."""
         width = settings.number("projection_dim", 512)
-        vision = Settings({**settings.part("vision_config").data, **_statistics(settings)}, settings.source)
+        vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
         image = image_tower(vision, eps=1e-5, activation="quick_gelu").replace(
             attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads", 12)),
             patch_bias=False,
@@ -107,6 +107,6 @@ def tower_entries(theirs: str, ours: str, depth: int, last: str) -> Iterator[Ent
     yield from linear(f"{theirs}.{last}", f"{ours}.stack.norm")
 
 
-def _statistics(settings: Settings) -> dict[str, object]:
+def statistics(settings: Settings) -> dict[str, object]:
     """What `preprocessor_config.json` says of pixels, where it was read."""
     return {name: settings.data[name] for name in ("image_mean", "image_std") if name in settings.data}

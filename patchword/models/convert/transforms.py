@@ -193,6 +193,18 @@ class Added(Transform):
         return ours[0], ours[0].new_zeros(self.rows, ours[0].shape[1])
 
 
+class Asked(Transform):
+    """A learned query and the packed maps of attention: the query as its map makes it, and maps of keys and values."""
+
+    invertible = False
+
+    def to(self, *theirs: Tensor) -> Tensors:
+        """[1, Q, D], [3 D, D] and [3 D] -> [Q, D], twice [D, D], twice [D]."""
+        probe, weight, bias = theirs
+        (query, key, value), offsets = weight.chunk(3), bias.chunk(3)
+        return probe[0] @ query.mT + offsets[0], key, value, offsets[1], offsets[2]
+
+
 class Chosen(Transform):
     """A row of scores for each token, which chooses it as a vector that is one at its own place and zero elsewhere."""
 

@@ -118,6 +118,25 @@ def clip() -> dict[str, float]:
     }
 
 
+@torch.no_grad()
+def siglip() -> dict[str, float]:
+    """Texts without padding: theirs are read off at the last place."""
+    vision = SHAPE | {"image_size": 16, "patch_size": 8}
+    text = TEXT | {"hidden_size": 20, "projection_size": DIM}
+    config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+    reference = theirs("SiglipModel", config)
+    _, found, model = read("siglip", reference, STATISTICS)
+    assert set(found.left_out) == {"logit_scale", "logit_bias"}
+    pixels, given = pictures(16, 16)
+    want = reference(input_ids=ids(), pixel_values=given)
+    out = model({"image": pixels, "text": ids()})
+    return {
+        "picture embeddings": apart(out.heads["image"], want.image_embeds),
+        "text embeddings": apart(out.heads["text"], want.text_embeds),
+        "hidden states": apart(out.towers["text"].x, want.text_model_output.last_hidden_state),
+    }
+
+
 # ------------------------------------------------------------------ encoder and decoder
 
 
@@ -159,6 +178,7 @@ ENCODERS: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
     "BertForSequenceClassification": ("bert", lambda: bert("BertForSequenceClassification")),
     "BertModel": ("bert", lambda: bert("BertModel")),
     "CLIPModel": ("clip", clip),
+    "SiglipModel": ("siglip", siglip),
     "T5ForConditionalGeneration 1.0": ("t5", t5),
     "T5ForConditionalGeneration 1.1": (
         "t5",

@@ -1,0 +1,76 @@
+"""SigLIP in Hugging Face's layout (`SiglipModel`): two towers; a learned query reads the picture off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from torch import Tensor
+
+from patchword.config import (
+    AttentionPoolConfig,
+    EmbeddingHeadConfig,
+    ImageTowerConfig,
+    LastPoolConfig,
+    ModelConfig,
+    SoftmaxAttentionConfig,
+)
+from patchword.models.convert.clip import statistics, text_entries, text_tower, tower_entries
+from patchword.models.convert.keymap import Entry, linear
+from patchword.models.convert.layout import Layout
+from patchword.models.convert.settings import Settings
+from patchword.models.convert.transforms import Asked
+from patchword.models.convert.vit import image_tower, patch_map
+
+_POOL = "heads.image.pool"
+
+
+class SiglipLayout(Layout):
+    """A text is read off at its last token; theirs are all as long as the longest, without a mask."""
+
+    name = "siglip"
+    model_types = ("siglip",)
+    ignored = (r".*\.embeddings\.position_ids",)
+    left_out = ((r"logit_(scale|bias)", "the temperature and the offset of the training loss"),)
+
+    def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
+        """Two towers and two embedding heads."""
+        vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
+        vision.refuse(vision_use_head=True)
+        heads = vision.number("num_attention_heads", 12)
+        image = image_tower(vision, eps=1e-6, activation="gelu_pytorch_tanh").replace(
+            attention=SoftmaxAttentionConfig(num_heads=heads), cls_token=False
+        )
+        facts = settings.part("text_config")
+        words = Settings(
+            {"hidden_size": 768, "num_attention_heads": 12, "vocab_size": 32_000, "max_position_embeddings": 64}
+            | dict(facts.data),
+            facts.source,
+        )
+        text = text_tower(words, eps=1e-6, activation="gelu_pytorch_tanh", causal=False)
+        pool = AttentionPoolConfig(num_heads=heads, ffn=image.ffn, norm=image.norm)
+        width = words.number("projection_size", text.dim)
+        return ModelConfig(
+            towers={"image": image, "text": text},
+            heads={
+                "image": EmbeddingHeadConfig(source="image", out_dim=None, pool=pool),
+                "text": EmbeddingHeadConfig(source="text", out_dim=width, bias=True, pool=LastPoolConfig()),
+            },
+        )
+
+    def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
+        """The key map."""
+        image = cast(ImageTowerConfig, config.towers["image"])
+        yield from patch_map("vision_model.embeddings.patch_embedding", image)
+        yield from tower_entries("vision_model", "towers.image", image.depth, "post_layernorm")
+        yield from text_entries(config)
+        yield from linear("text_model.head", "heads.text.proj")
+        theirs = "vision_model.head"
+        packed = (f"{theirs}.probe", f"{theirs}.attention.in_proj_weight", f"{theirs}.attention.in_proj_bias")
+        maps = [f"{_POOL}.look.{name}_proj" for name in "kv"]
+        parts = (f"{_POOL}.look.queries", *(f"{m}.weight" for m in maps), *(f"{m}.bias" for m in maps))
+        yield Entry(packed, parts, Asked())
+        yield from linear(f"{theirs}.attention.out_proj", f"{_POOL}.out_proj")
+        yield from linear(f"{theirs}.layernorm", f"{_POOL}.ffn.norm")
+        yield from linear(f"{theirs}.mlp.fc1", f"{_POOL}.ffn.step.up_proj")
+        yield from linear(f"{theirs}.mlp.fc2", f"{_POOL}.ffn.step.down_proj")
