@@ -20,6 +20,7 @@ TYPES: dict[str, Any] = {
 }  # fmt: skip
 LIMITS = {
     "minimum": operator.ge, "exclusiveMinimum": operator.gt, "maximum": operator.le, "exclusiveMaximum": operator.lt,
+    "multipleOf": lambda value, step: value % step == 0,
 }  # fmt: skip
 KNOWN = {
     "$schema", "$ref", "$defs", "title", "description", "type", "enum", "const", "oneOf", "anyOf", "properties",

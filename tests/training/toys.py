@@ -20,7 +20,7 @@ from patchword.data.base import Source, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.models.presets import preset
 from patchword.sequence import TextInput
-from patchword.tasks.base import Evaluation, LossOutput, Prediction, Task
+from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.training.display import Silent
 from patchword.training.trainer import TrainResult, train
 
@@ -45,6 +45,7 @@ class ToySplit:
 
 class ToySource:
     name = "toys"
+    has_pictures = False
 
     def __init__(self, train: int = 37, val: int = 9) -> None:
         sizes = {"train": train, "val": val}
@@ -164,6 +165,9 @@ class ToyTask(Task):
     @classmethod
     def rehearse_generation(cls, run: RunConfig, model: nn.Module, batch: Batch) -> object:
         raise NotImplementedError
+
+    def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
+        raise AssertionError("the trainer asks no questions")
 
     def evaluate(self, model: nn.Module, source: Source, split: str, limit: int | None, device: str) -> Evaluation:
         assert not model.training
