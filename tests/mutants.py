@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mutations import MUTANTS, Mutant
 from mutations_of_blocks import BLOCK_MUTANTS
+from mutations_of_convert import CONVERT_MUTANTS
 from mutations_of_flops import FLOPS_MUTANTS
 from mutations_of_fusion import FUSION_MUTANTS
 from mutations_of_kernels import KERNEL_MUTANTS
@@ -27,7 +28,16 @@ from mutations_of_positions import POSITION_MUTANTS
 from mutations_of_runs import RUN_MUTANTS
 
 ROOT = Path(__file__).resolve().parents[1]
-ALL = (*MUTANTS, *BLOCK_MUTANTS, *FLOPS_MUTANTS, *FUSION_MUTANTS, *KERNEL_MUTANTS, *POSITION_MUTANTS, *RUN_MUTANTS)
+ALL = (
+    *MUTANTS,
+    *BLOCK_MUTANTS,
+    *CONVERT_MUTANTS,
+    *FLOPS_MUTANTS,
+    *FUSION_MUTANTS,
+    *KERNEL_MUTANTS,
+    *POSITION_MUTANTS,
+    *RUN_MUTANTS,
+)
 
 
 def copy(target: Path) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,12 @@ def _cases() -> dict[str, Case]:
 
 
 CASES = _cases()
+
+
+@functools.cache
+def measured(name: str, shared: Path | None) -> dict[str, float]:
+    """The differences of one of `CASES`, measured once."""
+    return CASES[name].measure(shared or Path())
 
 
 def allowed(what: str) -> float:

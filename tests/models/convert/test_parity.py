@@ -1,42 +1,14 @@
-"""Our models against other programs', read through the key maps; and the page that says so."""
+"""Our models against other programs', read through the key maps."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from parity_table import CASES, PAGE, allowed
-
-EACH = pytest.mark.parametrize("name", CASES)
+from parity_table import CASES, allowed, measured
 
 
-def on_the_page() -> dict[str, dict[str, float]]:
-    """What docs/parity.md says, by reference and by what was compared."""
-    found = {}
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if line.startswith("| ") and cells[0] not in ("reference", "fixture", "---"):
-            pairs = [
-                pair.rsplit(" ", 1)
-                for pair in cells[2].replace("gradients, relative", "gradients; relative").split(", ")
-            ]
-            found[cells[0]] = {what.replace(";", ","): float(value) for what, value in pairs}
-    return found
-
-
-@EACH
-def test_equal_and_as_the_page_says(name: str, request: pytest.FixtureRequest) -> None:
-    """The page may be of another processor: ten times what it says is still the same."""
-    case = CASES[name]
-    shared: Path = Path() if case.library else request.getfixturevalue("shared")
-    found = case.measure(shared)
-    far = {what: value for what, value in found.items() if not value <= allowed(what)}
-    assert not far
-    said = on_the_page()[name]
-    assert list(said) == list(found)
-    assert all(value <= max(10 * said[what], 1e-14) for what, value in found.items()), (found, said)
-
-
-def test_the_page_says_nothing_else() -> None:
-    assert set(on_the_page()) <= set(CASES)
-    assert len(on_the_page()) > 30
+@pytest.mark.parametrize("name", CASES)
+def test_equal(name: str, request: pytest.FixtureRequest) -> None:
+    shared = None if CASES[name].library else request.getfixturevalue("shared")
+    found = measured(name, shared)
+    assert found
+    assert not {what: value for what, value in found.items() if not value <= allowed(what)}

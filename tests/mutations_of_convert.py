@@ -1,0 +1,105 @@
+"""Mistakes in weights that come from other programs and go to them, that the tests must see."""
+
+from __future__ import annotations
+
+from mutations import Mutant
+
+KEYMAP = "tests/models/convert/test_keymap.py"
+PARITY = "tests/models/convert/test_parity.py"
+ROUND_TRIP = "tests/models/convert/test_round_trip.py"
+PICKLED = "tests/models/convert/test_pickled.py"
+SHAPES = "tests/models/convert/test_shapes.py"
+
+CONVERT_MUTANTS = (
+    Mutant(
+        "convert: a pickle may run code",
+        "models/convert/unpickle.py",
+        "weights_only=True",
+        "weights_only=False",
+        (PICKLED,),
+    ),
+    Mutant(
+        "convert: a pickle may take all memory",
+        "models/convert/unpickle.py",
+        "resource.setrlimit(resource.RLIMIT_AS, (memory, memory))",
+        "pass",
+        (PICKLED,),
+    ),
+    Mutant(
+        "convert: heads and parts of packed maps mixed up",
+        "models/convert/transforms.py",
+        "cut = theirs[0].unflatten(0, (self.num_heads, self.parts, -1))",
+        "cut = theirs[0].unflatten(0, (self.parts, self.num_heads, -1)).transpose(0, 1)",
+        (KEYMAP,),
+    ),
+    Mutant(
+        "convert: left-over names pass",
+        "models/convert/keymap.py",
+        "_complain(missing, left)",
+        "_complain(missing, [])",
+        (KEYMAP,),
+    ),
+    Mutant(
+        "convert: sines and cosines in the wrong order",
+        "models/convert/reorder.py",
+        "torch.arange(dim).view(-1, 2).T.flatten()",
+        "torch.arange(dim).view(2, -1).T.flatten()",
+        (KEYMAP,),
+    ),
+    Mutant(
+        "convert: what is written is not compared",
+        "models/convert/layout.py",
+        "        if others:\n",
+        "        if False:\n",
+        (ROUND_TRIP,),
+    ),
+    Mutant(
+        "convert: T5's factor forgotten",
+        "models/convert/t5.py",
+        "Scaled(trunk.dim**-0.5) if scaled else SAME",
+        "SAME",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: GPT-2's scores by layer forgotten",
+        "models/convert/gpt2.py",
+        "Scaled(1 / (i + 1), 1, 1)",
+        "Scaled(1, 1, 1)",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: Qwen2 without offsets",
+        "models/convert/llama.py",
+        'biased = kind == "qwen2" or',
+        "biased =",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: the window of Mistral forgotten",
+        "models/convert/llama.py",
+        "                window=window,\n",
+        "",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: BERT's first segment forgotten",
+        "models/convert/transforms.py",
+        "return (table + second[0],)",
+        "return (table,)",
+        (KEYMAP,),
+    ),
+    Mutant(
+        "shapes: towers do not share their table",
+        "models/presets/shapes.py",
+        'position=NoPositionConfig(), shares="source"',
+        "position=NoPositionConfig()",
+        (SHAPES,),
+    ),
+    Mutant(
+        "heads: a loss that never holds all scores forgets what comes before them",
+        "nn/heads.py",
+        "return x if self.transform is None else self.transform(x)",
+        "return x",
+        ("tests/models/test_options.py",),
+    ),
+)
