@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor._sharding_prop import ShardingPropagator
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from patchword.config import UserError
@@ -119,6 +120,25 @@ class _ShardTracer(Tracer):
     def __init__(self, model: nn.Module, mode: FakeTensorMode, gloo: bool) -> None:
         super().__init__(model, facts=Facts(mode))
         self.mode, self.gloo = mode, gloo
+        self._laying_out = False
+
+    def __enter__(self) -> Self:
+        """Watch; but for how a distributed result is laid out, which is tried on whole tensors that are never there."""
+        self._lay_out = ShardingPropagator._propagate_tensor_meta_non_cached
+
+        def lay_out(self_: ShardingPropagator, op_schema: Any) -> Any:
+            before, self._laying_out = self._laying_out, True
+            try:
+                return self._lay_out(self_, op_schema)
+            finally:
+                self._laying_out = before
+
+        ShardingPropagator._propagate_tensor_meta_non_cached = lay_out  # pyright: ignore[reportAttributeAccessIssue]
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        ShardingPropagator._propagate_tensor_meta_non_cached = self._lay_out
+        super().__exit__(*error)
 
     def meet(self, tensor: Tensor, category: str, module: str = "") -> None:
         """A tensor that is there before anything runs; of a distributed one, this rank's part."""
@@ -131,7 +151,7 @@ class _ShardTracer(Tracer):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if any(issubclass(kind, DTensor) for kind in types):
             return NotImplemented  # it takes itself apart into operations on local tensors, which come here again
-        if active_fake_mode() is not self.mode:  # how a distributed operation's result is laid out: nothing is computed
+        if self._laying_out or active_fake_mode() is not self.mode:
             return func(*args, **(kwargs or {}))
         if func is torch.ops._c10d_functional.wait_tensor.default:  # its stand-in would copy
             return args[0]

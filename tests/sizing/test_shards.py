@@ -92,6 +92,15 @@ def test_blocks_are_gathered_whole_and_let_go() -> None:
     assert live[-1] < parts + 2 * shard_bytes(SHAPES, 4)
 
 
+def test_no_whole_tensor_is_made_while_the_optimizer_works() -> None:
+    """Distributed tensors try their results' layout on whole ones without contents: those are not there."""
+    _, record = step(8)
+    part = max(shard_bytes([shape], 8) for shape in SHAPES)
+    made = [block for block in record.blocks if block.born >= 0 and record.ops[block.born].phase == "optimizer"]
+    assert max((block.size for block in made if block.category != "workspaces"), default=0) <= part
+    assert record.live()[-1] <= record.live()[0] + 2 * sum(shard_bytes([shape], 8) for shape in SHAPES)
+
+
 def test_gloo_copies_what_it_gathers_and_scatters_and_nothing_else_does() -> None:
     (_, plain), (_, gloo) = step(2), step(2, gloo=True)
 
