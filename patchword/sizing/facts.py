@@ -23,6 +23,8 @@ MOST = 2**20
 """Numbers in a tensor of facts."""
 _LITERALS = frozenset({torch.ops.aten.lift_fresh.default, torch.ops.aten.lift_fresh_copy.default})
 _FACTS = frozenset({torch.bool, torch.int32, torch.int64})
+_FOLLOWING = _FACTS | {torch.float64}
+"""What may follow from facts: a place between two sequences is computed in float64."""
 
 
 class Facts(TorchDispatchMode):
@@ -58,7 +60,7 @@ class Facts(TorchDispatchMode):
         if facts and len(facts) == len(given) and _numel(facts) <= MOST:
             with _disable_current_modes():
                 out = func(*args, **kwargs)
-            return out if _are_facts(out) else self._without_contents(out)
+            return out if _are_facts(out, _FOLLOWING) else self._without_contents(out)
         if facts:
             args, kwargs = self._without_contents(args), self._without_contents(kwargs)
         out = self.remembered.run(func, args, kwargs)
@@ -97,6 +99,6 @@ def _numel(tensors: list[Tensor]) -> int:
         return max(t.numel() for t in tensors)
 
 
-def _are_facts(out: Any) -> bool:
+def _are_facts(out: Any, kinds: frozenset[torch.dtype] = _FACTS) -> bool:
     made = tensors_in(out)
-    return all(leaf.dtype in _FACTS and leaf.numel() <= MOST for leaf in made)
+    return all(leaf.dtype in kinds and leaf.numel() <= MOST for leaf in made)

@@ -140,8 +140,12 @@ def test_memory_is_that_of_a_real_step(preset: str, changes: dict[str, Any]) -> 
     assert abs(predicted - real) <= 1e-4 * real
 
 
-def test_parts_of_single_modalities_are_sized() -> None:
-    run = load_config("layout-merged-attention", {"model.trunk.dim": 64, "model.image.dim": 64, "model.text.dim": 64})
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [("layout-merged-attention", {}), ("captioner-tiny", {"model.trunk.cross_attention.kind": "sparse"})],
+)
+def test_models_that_look_at_facts_are_sized(preset: str, changes: dict[str, Any]) -> None:
+    run = load_config(preset, SMALLER | changes)
     predicted, real = patchword.size(run, batch=2).peak_bytes, real_peak(run, 2)
     assert abs(predicted - real) <= 1e-4 * real
 
