@@ -77,6 +77,22 @@ class YarnRotaryScalingConfig(RotaryScalingConfig, kind="yarn"):
             yield Problem("beta_slow", f"{self.beta_slow} should be less than beta_fast, {self.beta_fast}")
 
 
+class Llama3RotaryScalingConfig(RotaryScalingConfig, kind="llama3"):
+    """Slow waves stretched, fast ones kept, a ramp over the number of turns between (Dubey et al. 2024, Llama 3)."""
+
+    trained_len: Positive = 64
+    """Length of training, in tokens (along each axis of a picture)."""
+    beta_fast: PositiveFloat = 4.0
+    """Waves that turn more often than this over `trained_len` stay."""
+    beta_slow: PositiveFloat = 1.0
+    """Waves that turn less often than this over `trained_len` are stretched by the whole factor."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Bounds in the wrong order."""
+        if self.beta_slow >= self.beta_fast:
+            yield Problem("beta_slow", f"{self.beta_slow} should be less than beta_fast, {self.beta_fast}")
+
+
 class RotaryPositionConfig(PositionConfig, kind="rotary"):
     """Queries and keys are turned by an angle that grows with the place (Su et al. 2021); axial for pictures."""
 

@@ -14,7 +14,9 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from patchword.config import (
+    ConfigError,
     LinearRotaryScalingConfig,
+    Llama3RotaryScalingConfig,
     NTKRotaryScalingConfig,
     RotaryPositionConfig,
     RotaryScalingConfig,
@@ -32,8 +34,9 @@ SETTINGS = pytest.mark.parametrize(
         {"scaling": LinearRotaryScalingConfig(factor=3.0)},
         {"scaling": NTKRotaryScalingConfig(factor=3.0), "share": 0.5},
         {"scaling": YarnRotaryScalingConfig(factor=3.0)},
+        {"scaling": Llama3RotaryScalingConfig(factor=3.0)},
     ],
-    ids=["plain", "partial", "linear", "ntk, partial", "yarn"],
+    ids=["plain", "partial", "linear", "ntk, partial", "yarn", "llama3"],
 )
 
 
@@ -172,7 +175,23 @@ def test_yarn_where_all_waves_are_fast_or_all_are_slow() -> None:
         assert gain == pytest.approx(1.1609438)
 
 
-@pytest.mark.parametrize("kind", [LinearRotaryScalingConfig, NTKRotaryScalingConfig, YarnRotaryScalingConfig])
+@pytest.mark.parametrize("seed", range(8))
+def test_llama3_scaling(seed: int) -> None:
+    width, theta, factor = settings_at_random(seed)
+    rng = random.Random(seed)
+    trained, slow = rng.randrange(20, 9000), rng.uniform(0.5, 3)
+    fast = slow * rng.uniform(2, 30)
+    scaling = Llama3RotaryScalingConfig(factor=factor, trained_len=trained, beta_fast=fast, beta_slow=slow)
+    more = {"original_max_position_embeddings": trained, "high_freq_factor": fast, "low_freq_factor": slow}
+    agree(waves(width, theta=theta, scaling=scaling), theirs("llama3", width, theta, factor=factor, **more))
+    with pytest.raises(ConfigError, match="beta_slow"):
+        Llama3RotaryScalingConfig(beta_fast=1.0, beta_slow=1.0)
+
+
+EVERY = [LinearRotaryScalingConfig, NTKRotaryScalingConfig, YarnRotaryScalingConfig, Llama3RotaryScalingConfig]
+
+
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("width", [2, 4, 16])
 def test_a_factor_of_one_changes_nothing(kind: type[RotaryScalingConfig], width: int) -> None:
     (got, gain), (want, _) = waves(width, scaling=kind(factor=1.0)), waves(width)

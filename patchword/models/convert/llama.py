@@ -12,6 +12,7 @@ from patchword.config import (
     GLUConfig,
     LanguageHeadConfig,
     LinearRotaryScalingConfig,
+    Llama3RotaryScalingConfig,
     ModelConfig,
     RMSNormConfig,
     RotaryPositionConfig,
@@ -167,7 +168,14 @@ def _scaling(rope: Settings, settings: Settings) -> RotaryScalingConfig | None:
             beta_fast=rope.real("beta_fast", 32.0),
             beta_slow=rope.real("beta_slow", 1.0),
         )
-    raise UserError(f"{rope.source}: rotary scaling {kind!r} has no counterpart here; linear and yarn have")
+    if kind == "llama3":
+        return Llama3RotaryScalingConfig(
+            factor=rope.real("factor"),
+            trained_len=rope.number("original_max_position_embeddings"),
+            beta_fast=rope.real("high_freq_factor"),
+            beta_slow=rope.real("low_freq_factor"),
+        )
+    raise UserError(f"{rope.source}: rotary scaling {kind!r} has no counterpart here; linear, yarn and llama3 have")
 
 
 def _rope(position: RotaryPositionConfig) -> dict[str, Any]:
@@ -180,6 +188,9 @@ def _rope(position: RotaryPositionConfig) -> dict[str, Any]:
     elif isinstance(scaling, YarnRotaryScalingConfig):
         data |= {"rope_type": "yarn", "factor": scaling.factor, "beta_fast": scaling.beta_fast}
         data |= {"beta_slow": scaling.beta_slow, "original_max_position_embeddings": scaling.trained_len}
+    elif isinstance(scaling, Llama3RotaryScalingConfig):
+        data |= {"rope_type": "llama3", "factor": scaling.factor, "high_freq_factor": scaling.beta_fast}
+        data |= {"low_freq_factor": scaling.beta_slow, "original_max_position_embeddings": scaling.trained_len}
     elif scaling is not None:
         raise UserError(f"rotary scaling {scaling.kind!r} cannot be written in this layout")
     return data

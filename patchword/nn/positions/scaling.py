@@ -10,6 +10,7 @@ from torch import Tensor
 
 from patchword.config import (
     LinearRotaryScalingConfig,
+    Llama3RotaryScalingConfig,
     NTKRotaryScalingConfig,
     RotaryScalingConfig,
     YarnRotaryScalingConfig,
@@ -82,3 +83,18 @@ class YarnRotaryScaling(RotaryScaling):
         else:  # no ramp: all waves, or none, are slow, or a step between two
             slow = (numbers > self.high).to(turns.dtype)
         return turns * (1 - slow) + turns / self.factor * slow
+
+
+@implements(Llama3RotaryScalingConfig)
+class Llama3RotaryScaling(RotaryScaling):
+    """Fast waves stay, slow ones are slower by the factor, a ramp linear in their number of turns between."""
+
+    def __init__(self, config: Llama3RotaryScalingConfig, width: int, theta: float) -> None:
+        super().__init__(config, width, theta)
+        self.trained_len, self.fast, self.slow = config.trained_len, config.beta_fast, config.beta_slow
+
+    def __call__(self, turns: Tensor) -> Tensor:
+        """[width / 2] -> same."""
+        rounds = turns * self.trained_len / (2 * math.pi)
+        kept = ((rounds - self.slow) / (self.fast - self.slow)).clamp(0, 1)
+        return turns * kept + turns / self.factor * (1 - kept)

@@ -44,6 +44,7 @@ def _rope(kind: str, **more: Any) -> dict[str, Any]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10_000.0} | more}
 
 
+LLAMA3 = _rope("llama3", factor=4.0, original_max_position_embeddings=PLACES, high_freq_factor=4.0, low_freq_factor=1.0)
 YARN = _rope("yarn", factor=4.0, original_max_position_embeddings=PLACES)
 DECODERS: dict[str, tuple[str, str, Any]] = {
     "GPT-2": ("gpt2", "GPT2LMHeadModel", _gpt2),
@@ -56,6 +57,7 @@ DECODERS: dict[str, tuple[str, str, Any]] = {
     "Llama, gelu": ("llama", "LlamaForCausalLM", lambda: _llama(hidden_act="gelu")),
     "Llama, linear": ("llama", "LlamaForCausalLM", lambda: _llama(**_rope("linear", factor=2.0))),
     "Llama, yarn": ("llama", "LlamaForCausalLM", lambda: _llama(**YARN)),
+    "Llama, llama3": ("llama", "LlamaForCausalLM", lambda: _llama(**LLAMA3)),
     "Mistral": ("llama", "MistralForCausalLM", lambda: transformers.MistralConfig(**LLAMA, sliding_window=3)),
     "Qwen2": ("llama", "Qwen2ForCausalLM", lambda: transformers.Qwen2Config(**LLAMA)),
     "Qwen3": ("llama", "Qwen3ForCausalLM", lambda: transformers.Qwen3Config(**LLAMA, head_dim=8)),

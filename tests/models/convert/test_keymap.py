@@ -158,7 +158,7 @@ BERT: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention
 @pytest.mark.parametrize(
     ("layout", "settings", "message"),
     [
-        ("llama", LLAMA | {"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "rotary scaling 'llama3'"),
+        ("llama", LLAMA | {"rope_parameters": {"rope_type": "longrope"}}, "rotary scaling 'longrope'"),
         ("llama", LLAMA | {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rotary scaling 'dynamic'"),
         ("llama", LLAMA | {"use_sliding_window": True}, "use_sliding_window True has no counterpart"),
         ("llama", LLAMA | {"hidden_act": "gelly"}, "unknown activation 'gelly'; did you mean 'gelu'"),
