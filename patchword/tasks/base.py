@@ -79,6 +79,8 @@ class Examples(Protocol):
 
     lengths: np.ndarray
     """Text tokens of each example, int [number of examples]."""
+    answers: np.ndarray
+    """What is to be said of each, int, where it is a number; else empty. With `lengths` it tells data from other."""
 
     def __len__(self) -> int: ...
 

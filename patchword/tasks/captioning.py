@@ -69,6 +69,7 @@ class CaptionExamples:
             ids = sorted(map(task.caption_ids, record.texts["caption"]), key=len)
             self.groups += [(index, ids[i : i + together]) for i in range(0, len(ids), together)]
         self.names = Strings(names)  # asked for with every picture: a source may have to make its captions first
+        self.answers = np.zeros(0, dtype=np.int64)
         self.lengths = np.array([len(ids[-1]) * together for _, ids in self.groups], dtype=np.int64)
 
     def __len__(self) -> int:

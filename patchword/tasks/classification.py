@@ -46,11 +46,11 @@ class LabelExamples:
         records = [split.record(index) for index in range(len(split))]
         self.names = Strings(record.id for record in records)
         self.truths = Strings(label_of(record) for record in records)
-        self.labels = np.array([task.labels.number(name) for name in self.truths], dtype=np.int64)
+        self.answers = np.array([task.labels.number(name) for name in self.truths], dtype=np.int64)
         self.lengths = np.zeros(len(records), dtype=np.int64)  # no text: any of them go together
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.answers)
 
     def __getitem__(self, key: tuple[int, int]) -> Example | BadSample:
         """Example `key[1]` as epoch `key[0]` sees it."""
@@ -60,7 +60,7 @@ class LabelExamples:
             pixels = self.pipeline(self.split.read(index), name, key if self.train else None)
         except BadImage as error:
             return BadSample(name, error.reason, error.message)
-        return Example(name, pixels, int(self.labels[index]))
+        return Example(name, pixels, int(self.answers[index]))
 
     def collate(self, examples: Sequence[Example | BadSample]) -> Batch:
         """B pictures on one canvas, and their classes, int [B]."""

@@ -39,9 +39,9 @@ def check_same(old: RunConfig, new: RunConfig, path: Path) -> None:
         raise UserError(f"{path} was begun with other settings; resume with the same, or name another folder:\n{lines}")
 
 
-def data_digest(lengths: np.ndarray) -> dict[str, Any]:
-    """What tells the training examples from others: their number, and a digest of their lengths in order."""
-    raw = np.ascontiguousarray(lengths, dtype="<i8").tobytes()
+def data_digest(lengths: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
+    """What tells the training examples from others: their number, and a digest of lengths and answers in order."""
+    raw = b"".join(np.ascontiguousarray(numbers, dtype="<i8").tobytes() for numbers in (lengths, answers))
     return {"examples": len(lengths), "digest": hashlib.sha256(raw).hexdigest()}
 
 
@@ -53,7 +53,7 @@ def check_data(old: Mapping[str, Any], new: Mapping[str, Any], path: Path) -> No
     """
     if old != new:
         counts = f"{old['examples']} training examples there, {new['examples']} here"
-        detail = counts if old["examples"] != new["examples"] else "as many examples, but of other lengths"
+        detail = counts if old["examples"] != new["examples"] else "as many examples, but others"
         raise UserError(f"{path} was begun with other data ({detail}); resume with the same, or name another folder")
 
 

@@ -65,7 +65,7 @@ class Session:
         sampler = BatchSampler(examples.lengths, run.data.batch, self.config.seed)
         self.evaluator = open_evaluator(task, run, source, stop)
         self.checkpoints = Checkpoints(place.checkpoints, self.config.keep)
-        self.state = self._find_state(data_digest(examples.lengths))
+        self.state = self._find_state(data_digest(examples.lengths, examples.answers))
         if self.evaluator is not None:
             self.evaluator.check(self.learner)
 

@@ -21,6 +21,7 @@ from patchword.models.presets import load_config
 from patchword.tasks.base import Query
 from patchword.tasks.classification import ClassificationTask
 from patchword.tasks.labels import UNSEEN, Labels
+from patchword.training.resume import data_digest
 
 TOY = {
     "model.image.dim": 32,
@@ -121,6 +122,15 @@ def test_another_number_of_classes_is_refused() -> None:
 def test_models_that_cannot_are_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         load_config("classifier-tiny", change)
+
+
+def test_other_labels_are_other_data() -> None:
+    def digest(labels: list[str]) -> dict[str, object]:
+        source = ToySource(labels, [])
+        examples = prepared(source)[0].examples(source.splits["train"], train=True)
+        return data_digest(examples.lengths, examples.answers)
+
+    assert digest(TRAIN) == digest(TRAIN) != digest(TRAIN[::-1])
 
 
 # ------------------------------------------------------------------ loss

@@ -69,6 +69,7 @@ class ToyExamples:
     def __init__(self, split: str, size: int, bad: frozenset[int] = frozenset()) -> None:
         self.split, self.bad = split, bad
         self.lengths = np.random.default_rng(len(split)).integers(2, 9, size)
+        self.answers = np.zeros(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.lengths)
