@@ -109,6 +109,11 @@ def turns(width: int, config: Any) -> tuple[list[float], float]:
     waves = [theta ** (-2 * i / width) for i in range(width // 2)]
     if kind == "linear":
         waves = [wave / scaling.factor for wave in waves]
+    if kind == "llama3":
+        for i, wave in enumerate(waves):
+            rounds = wave * scaling.trained_len / (2 * math.pi)
+            kept = min(max((rounds - scaling.beta_slow) / (scaling.beta_fast - scaling.beta_slow), 0), 1)
+            waves[i] = kept * wave + (1 - kept) * wave / scaling.factor
     if kind == "yarn":
 
         def number(rounds: float) -> float:

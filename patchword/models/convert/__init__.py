@@ -10,7 +10,7 @@ from patchword.models.convert.llama import LlamaLayout
 from patchword.models.convert.nanogpt import BigramLayout, ColabGPTLayout, LectureGPTLayout, NanoGPTLayout
 from patchword.models.convert.siglip import SiglipLayout
 from patchword.models.convert.t5 import T5Layout
-from patchword.models.convert.torch_layers import TorchLanguageModelLayout
+from patchword.models.convert.torch_layers import TorchLanguageModelLayout, WordLanguageModelLayout
 from patchword.models.convert.translators import AjhalthorLayout, ArticleLayout, EvansLayout, HkprojLayout
 from patchword.models.convert.vit import ViTLayout
 from patchword.models.convert.vit_linformer import ViTLinformerLayout
@@ -34,6 +34,7 @@ _KINDS: tuple[type[Layout], ...] = (
     EvansLayout,
     AjhalthorLayout,
     TorchLanguageModelLayout,
+    WordLanguageModelLayout,
     ViTLinformerLayout,
 )
 LAYOUTS: dict[str, Layout] = {kind.name: kind() for kind in _KINDS}

@@ -54,30 +54,50 @@ class TorchLanguageModelLayout(Layout):
     model_types = ("torch-language-model",)
     interleaved = True
     ignored = (r"pos_encoder\.pe",)
+    final_norm = False
+    """Whether its encoder ends with a norm."""
+    sizes: tuple[str, ...] = ("d_model", "nlayers", "nhead", "d_hid")
+    """Their names of width, depth, heads and inner width."""
+    parts: tuple[str, ...] = ("embedding", "transformer_encoder", "linear")
+    """Their names of the table, the encoder and the map to scores."""
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A causal text tower, and a map of its own to scores."""
+        dim, depth, heads, hidden = (settings.number(name) for name in self.sizes)
         text = TextTowerConfig(
-            dim=settings.number("d_model"),
-            depth=settings.number("nlayers"),
+            dim=dim,
+            depth=depth,
             vocab_size=settings.number("ntoken"),
             max_len=settings.number("max_len", 5000),
             embed_scale=True,
             position=SinusoidalPositionConfig(),
-            attention=SoftmaxAttentionConfig(num_heads=settings.number("nhead"), causal=True),
-            ffn=StandardFeedForwardConfig(hidden_dim=settings.number("d_hid"), activation="relu"),
+            attention=SoftmaxAttentionConfig(num_heads=heads, causal=True),
+            ffn=StandardFeedForwardConfig(hidden_dim=hidden, activation="relu"),
             residual=ResidualConfig(placement="post"),
-            final_norm=False,
+            final_norm=self.final_norm,
         )
         head = LanguageHeadConfig(source="text", tied=False, bias=True)
         return ModelConfig(towers={"text": text}, heads={"text": head})
 
     def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
         """The key map."""
-        yield from linear("embedding", "towers.text.embedding.table", bias=False)
+        table, encoder, scores = self.parts
+        yield from linear(table, "towers.text.embedding.table", bias=False)
         for i in range(config.towers["text"].depth):
-            yield from encoder_layer(f"transformer_encoder.layers.{i}", f"towers.text.stack.blocks.{i}")
-        yield from linear("linear", "heads.text.proj")
+            yield from encoder_layer(f"{encoder}.layers.{i}", f"towers.text.stack.blocks.{i}")
+        if self.final_norm:
+            yield from linear(f"{encoder}.norm", "towers.text.stack.norm")
+        yield from linear(scores, "heads.text.proj")
+
+
+class WordLanguageModelLayout(TorchLanguageModelLayout):
+    """`word_language_model` of torch's examples, with a last norm; its scores are log-probabilities, ours are not."""
+
+    name = "word-language-model"
+    model_types = ("word-language-model",)
+    final_norm = True
+    sizes = ("ninp", "nlayers", "nhead", "nhid")
+    parts = ("input_emb", "encoder", "decoder")
 
 
 def _attention(theirs: str, ours: str) -> Iterator[Entry]:
