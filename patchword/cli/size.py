@@ -113,6 +113,9 @@ def _report(found: Sizing, precision: str) -> str:
     ]
     if found.time is not None:
         lines.append(_time(found.time))
+    if found.unmeasured:
+        names = ", ".join(f"{name} ({count}x)" for name, count in found.unmeasured.items())
+        lines.append(f"The peak may lack what these kernels take inside themselves: {names}.")
     if found.uncounted:
         names = ", ".join(f"{name} ({count}x)" for name, count in found.uncounted.items())
         lines.append(f"FLOPs lack operations without a formula: {names}.")

@@ -144,7 +144,7 @@ def _tables(report: SizingReport) -> Iterator[Section]:
     tied = f"{whole(sizing.tied)} parameters stand in several places and are counted once"
     facts = f"{tied}; buffers hold {whole(sizing.buffers)} numbers more."
     yield Section("components", "Components", [table([head], rows)], facts)
-    lacking, unknown = _counts(sizing.uncounted), _counts(report.record.unknown)
+    lacking, unknown = _counts(sizing.uncounted), _counts(sizing.unmeasured)
     yield Section(
         "ledger", "What is not counted", [node("ul", None, _item("FLOPs", lacking), _item("Workspaces", unknown))]
     )

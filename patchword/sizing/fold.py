@@ -145,16 +145,19 @@ def _continued(base: Tally, slopes: Mapping[str, Tally], depths: Depths) -> Tall
         names = dict.fromkeys(part for t in every for part in t.moments[key].parts)
         parts = {part: line(lambda t, k=key, p=part: t.moments[k].parts.get(p, 0)) for part in names}
         moments[key] = Moment(moment.phase, line(lambda t, k=key: t.moments[k].total), parts)
-    uncounted = {
-        op: line(lambda t, o=op: t.uncounted.get(o, 0)) for op in dict.fromkeys(op for t in every for op in t.uncounted)
-    }
+
+    def counts(read: Callable[[Tally], dict[str, int]]) -> dict[str, int]:
+        names = dict.fromkeys(name for t in every for name in read(t))
+        return {name: line(lambda t, n=name: read(t).get(n, 0)) for name in names}
+
+    uncounted, unmeasured = counts(lambda t: t.uncounted), counts(lambda t: t.unmeasured)
     kinds = Kinds({k: line(lambda t, kind=k: t.kinds[kind]) for k in dict.fromkeys(k for t in every for k in t.kinds)})
-    return Tally(flops, moments, uncounted, kinds)
+    return Tally(flops, moments, uncounted, kinds, unmeasured)
 
 
 def _equal(lines: Tally, traced: Tally) -> bool:
     """Whether lines say what a trace found; blocks between the others have no lines."""
-    if lines.flops != traced.flops or lines.uncounted != traced.uncounted:
+    if (lines.flops, lines.uncounted, lines.unmeasured) != (traced.flops, traced.uncounted, traced.unmeasured):
         return False
     return all(key in traced.moments and moment.total == traced.moments[key].total
                for key, moment in lines.moments.items())  # fmt: skip

@@ -47,6 +47,8 @@ class Sizing(NamedTuple):
     """Most bytes in each phase."""
     uncounted: dict[str, int]
     """Operations that make numbers and for which no formula stands, with how often they run: the FLOPs lack them."""
+    unmeasured: dict[str, int]
+    """Operations whose kernels take memory inside themselves, nobody knows how much: the peak may lack it."""
     time: StepTime | None = None
     """How long the step takes here, an interval; None: nobody asked."""
 
@@ -89,6 +91,7 @@ class Sizing(NamedTuple):
             "memory": {"peak_bytes": self.peak_bytes, "by_category": self.by_category, "by_phase": self.by_phase},
             "components": rows,
             "uncounted": self.uncounted,
+            "unmeasured": self.unmeasured,
             **({"time": self.time.to_dict()} if self.time is not None else {}),
         }
 
@@ -136,4 +139,5 @@ def sizing_of(model: nn.Module, found: Tally, mode: str, batch: int, name: Name 
             phases[phase] = max(highest)
     buffers = sum(b.numel() for b in model.buffers())
     kinds = dict(by_category.most_common())
-    return Sizing(mode, batch, tuple(parts), total, tied, buffers, peak.total, kinds, phases, found.uncounted)
+    ledgers = (found.uncounted, found.unmeasured)
+    return Sizing(mode, batch, tuple(parts), total, tied, buffers, peak.total, kinds, phases, *ledgers)

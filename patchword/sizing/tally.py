@@ -50,6 +50,8 @@ class Tally(NamedTuple):
     """Operations that make numbers and for which no formula stands, with how often they run."""
     kinds: Kinds
     """What time is predicted from."""
+    unmeasured: dict[str, int]
+    """Operations whose kernels take memory inside themselves, nobody knows how much, with how often they run."""
 
     def highest(self) -> Moment:
         """The peak of all."""
@@ -67,7 +69,8 @@ def tally(record: Record, name: Name, parts: Sequence[Sequence[str]] | None = No
     if parts is None:
         parts = [(op.phase,) for op in record.ops]
     uncounted = Counter(op.name for op in record.ops if not op.work.known)
-    return Tally(_flops(record, name), _moments(record, name, parts), dict(uncounted), kinds_of(record.ops))
+    moments, unmeasured = _moments(record, name, parts), dict(record.unknown)
+    return Tally(_flops(record, name), moments, dict(uncounted), kinds_of(record.ops), unmeasured)
 
 
 def _moments(record: Record, name: Name, parts: Sequence[Sequence[str]]) -> dict[str, Moment]:

@@ -130,6 +130,16 @@ def test_a_deep_module_is_folded() -> None:
         assert sizing_of(model, lines, "inference", 3, part_of) == whole
 
 
+def test_kernels_that_nobody_has_measured_are_named() -> None:
+    class Spectrum(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.fft.rfft(x).abs()
+
+    found = patchword.size(Spectrum(), "inference", inputs=(torch.zeros(2, 8),))
+    assert found.unmeasured == {"aten._fft_r2c": 1}
+    assert found.to_dict()["unmeasured"] == found.unmeasured
+
+
 def test_what_a_module_takes() -> None:
     with pytest.raises(UserError, match="sized on `inputs`"):
         patchword.size(nn.Linear(2, 2))
