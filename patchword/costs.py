@@ -15,19 +15,19 @@ from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.models.presets.reference import MODELS
 from patchword.report.sizing import SizingReport, write_sizing
-from patchword.sizing.calibrate import Progress
-from patchword.sizing.compiled import compiled_rehearsal_of_module, in_memory_of
-from patchword.sizing.devices import device as find_device
-from patchword.sizing.explain import Explanation, explained
-from patchword.sizing.fit import largest_batch as fitting
-from patchword.sizing.fold import tally_of
-from patchword.sizing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of_module
+from patchword.sizing.planning.devices import device as find_device
+from patchword.sizing.planning.fit import largest_batch as fitting
 from patchword.sizing.published import compare
 from patchword.sizing.published.comparison import Comparison
-from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, component_of, sizing_of
-from patchword.sizing.verify import Verification
+from patchword.sizing.timing.calibrate import Progress
+from patchword.sizing.timing.verify import Verification
+from patchword.sizing.tracing.compiled import compiled_rehearsal_of_module, in_memory_of
+from patchword.sizing.tracing.fold import tally_of
+from patchword.sizing.tracing.foreign import MakeOptimizer, adamw, part_of, rehearsal_of_module
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.rehearsal import Rehearsal
+from patchword.sizing.walk.explain import Explanation, explained
 from patchword.training.calibration import Calibration, calibrated, has_timings, known_time, verified
 from patchword.training.rehearsed import MODES, compiled_training_of, rehearsal_of
 

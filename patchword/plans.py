@@ -9,10 +9,10 @@ from typing import Any
 from patchword.config import RunConfig, UserError
 from patchword.costs import size
 from patchword.models.presets import load_config
-from patchword.sizing.devices import device as find_device
-from patchword.sizing.fit import parse_bytes
-from patchword.sizing.plan import Fitting, Plan, parse_price
-from patchword.sizing.scale import TOGETHER, Interval
+from patchword.sizing.planning.devices import device as find_device
+from patchword.sizing.planning.fit import parse_bytes
+from patchword.sizing.planning.plan import Fitting, Plan, parse_price
+from patchword.sizing.planning.scale import TOGETHER, Interval
 from patchword.training.planning import Scaled, fitting, plan_of, scaled
 
 Spec = str | Path | Mapping[str, Any] | RunConfig

@@ -35,7 +35,7 @@ LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in
 
 # A library, and the only places that may import it.
 HOMES = {
-    "torch.distributed": ("patchword.training.parallel", "patchword.sizing.shards"),
+    "torch.distributed": ("patchword.training.parallel", "patchword.sizing.planning.shards"),
     "PIL": ("patchword.data",),
     "simplejpeg": ("patchword.data",),
     "tokenizers": ("patchword.data",),

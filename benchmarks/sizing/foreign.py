@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import patchword
 from benchmarks.sizing.foreign_models import MODELS, Make
-from patchword.sizing.foreign import MakeOptimizer, adamw, loss_of, rehearsal_of_module
+from patchword.sizing.tracing.foreign import MakeOptimizer, adamw, loss_of, rehearsal_of_module
 
 OPTIMIZERS: dict[str, MakeOptimizer] = {
     "fused AdamW": adamw,

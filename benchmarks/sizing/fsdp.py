@@ -33,7 +33,7 @@ from patchword.config import RunConfig
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.nn.block import Block
-from patchword.sizing.shards import shard, sharded_step
+from patchword.sizing.planning.shards import shard, sharded_step
 from patchword.tasks.captioning import CaptioningTask
 from patchword.training.apply import applied_to_blocks
 from patchword.training.optim import build_optimizer, freeze
@@ -172,7 +172,7 @@ def write(results: dict[int, Result]) -> None:
         "",
         "Made by `python -m benchmarks.sizing.fsdp`. One training step (forward, backward, clipping, AdamW) in",
         f"fp32, each block a unit of `fully_shard`, torch {torch.__version__}, vocabulary of 1,000. Predicted:",
-        "`patchword/sizing/shards.py` on one process with a made-up group, gloo's copies counted. Measured:",
+        "`patchword/sizing/planning/shards.py` on one process with a made-up group, gloo's copies counted. Measured:",
         f"real ranks over gloo, allocations played back from the profiler, the least of {STEPS} steps, of the rank",
         "that has most.",
         "**Leftover**: how much more the worst step of any rank held: gloo's threads still had a buffer that the",

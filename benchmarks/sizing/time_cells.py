@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import torch
 
 from patchword.models.presets import load_config
-from patchword.sizing.devices import this_machine
-from patchword.sizing.kinds import kinds_of
-from patchword.sizing.roofline import roofline
-from patchword.sizing.timings import VARIABLE, processor
+from patchword.sizing.planning.devices import this_machine
+from patchword.sizing.timing.roofline import roofline
+from patchword.sizing.timing.timings import VARIABLE, processor
+from patchword.sizing.tracing.kinds import kinds_of
 from patchword.training.calibration import calibrated, computing_with
 from patchword.training.real_step import RealStep
 from patchword.training.rehearsed import MODES, rehearsal_of

@@ -12,7 +12,20 @@ from collections.abc import Sequence
 import typer
 
 from patchword import __version__
-from patchword.cli import calibrate, check, convert, evaluate, explain, plan, predict, presets, show, size, train, verify
+from patchword.cli import (
+    calibrate,
+    check,
+    convert,
+    evaluate,
+    explain,
+    plan,
+    predict,
+    presets,
+    show,
+    size,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="patchword",

@@ -11,9 +11,9 @@ import typer
 from patchword.cli.options import Json, Overrides, Spec, print_json
 
 if TYPE_CHECKING:
-    from patchword.sizing.explain import Explanation
-    from patchword.sizing.sight import Sight
-    from patchword.sizing.steps import Step
+    from patchword.sizing.walk.explain import Explanation
+    from patchword.sizing.walk.sight import Sight
+    from patchword.sizing.walk.steps import Step
 
 _COLUMNS = 100
 _HEADER = ("step", "sides", "shape", "parameters", "FLOPs", "bytes")
@@ -51,7 +51,7 @@ def command(
 
 
 def _lines(found: Explanation) -> Iterator[str]:
-    from patchword.sizing.letters import MEANINGS
+    from patchword.sizing.walk.letters import MEANINGS
 
     yield f"{found.name}, a batch of {found.batch:,}: the forward pass, up to the loss"
     yield ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from patchword.sizing.plan import Fitting
+    from patchword.sizing.planning.plan import Fitting
 
 
 def chosen(
@@ -20,9 +20,9 @@ def chosen(
     from patchword.costs import largest_batch
     from patchword.models.presets import load_config
     from patchword.plans import fit, is_amount
-    from patchword.sizing.devices import device
-    from patchword.sizing.fit import parse_bytes
-    from patchword.sizing.overheads import room
+    from patchword.sizing.planning.devices import device
+    from patchword.sizing.planning.fit import parse_bytes
+    from patchword.sizing.planning.overheads import room
 
     if mode == "train":
         found = fit(spec, where, target, **settings)

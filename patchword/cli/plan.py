@@ -10,9 +10,9 @@ import typer
 from patchword.cli.options import Json, Overrides, Spec, print_json, table
 
 if TYPE_CHECKING:
-    from patchword.sizing.overheads import Overhead
-    from patchword.sizing.plan import Plan
-    from patchword.sizing.scale import Interval
+    from patchword.sizing.planning.overheads import Overhead
+    from patchword.sizing.planning.plan import Plan
+    from patchword.sizing.planning.scale import Interval
     from patchword.training.planning import Scaled
 
 
@@ -51,7 +51,7 @@ def command(
 
     settings = parse_overrides(overrides or [])
     if scale is not None:
-        from patchword.sizing.scale import ranks_of
+        from patchword.sizing.planning.scale import ranks_of
 
         if devices != 1 or samples is not None or tokens is not None or price is not None:
             raise UserError("--scale tells of one step: it goes with --device, --batch and --network alone")
@@ -102,7 +102,7 @@ def _report(found: Plan) -> str:
 def _beside(rows: tuple[Overhead, ...]) -> list[tuple[str, ...]]:
     """What a device holds beside tensors."""
     from patchword.sizing.amounts import in_bytes
-    from patchword.sizing.scale import Interval
+    from patchword.sizing.planning.scale import Interval
 
     return [(f"memory, {row.name}", f"{_span(Interval(row.low, row.high), in_bytes)}: {row.why}") for row in rows]
 

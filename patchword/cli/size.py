@@ -13,8 +13,8 @@ from patchword.cli.published import show
 from patchword.sizing.amounts import in_bytes, in_flops
 
 if TYPE_CHECKING:
-    from patchword.sizing.roofline import StepTime
     from patchword.sizing.size import Sizing
+    from patchword.sizing.timing.roofline import StepTime
 
 
 def command(

@@ -9,7 +9,7 @@ import typer
 from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table, with_threads
 
 if TYPE_CHECKING:
-    from patchword.sizing.verify import Verification
+    from patchword.sizing.timing.verify import Verification
 
 
 def command(

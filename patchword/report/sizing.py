@@ -16,9 +16,9 @@ from patchword.report.sizing_arithmetic import Roof, flops_chart, roofline
 from patchword.report.sizing_data import Kind, at_peak, kinds, timeline
 from patchword.report.sizing_memory import batch_chart, fitting, timeline_chart, waterfall
 from patchword.sizing.amounts import in_bytes, in_flops
-from patchword.sizing.devices import Device, device
-from patchword.sizing.record import Record
+from patchword.sizing.planning.devices import Device, device
 from patchword.sizing.size import Component, Sizing, component_of
+from patchword.sizing.tracing.record import Record
 
 _DEVICES = ("this-machine", "l4", "rtx-5090", "a100-80gb", "h200")
 

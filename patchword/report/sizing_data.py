@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate, groupby
 from typing import NamedTuple
 
-from patchword.sizing.record import OPTIMIZER, Record
+from patchword.sizing.tracing.record import OPTIMIZER, Record
 
 CATEGORIES: tuple[str, ...] = (
     "parameters",

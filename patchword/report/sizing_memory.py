@@ -9,7 +9,7 @@ from patchword.report.drawing import Frame, at, drawing, figure, key, text, x_ax
 from patchword.report.markup import Html, node
 from patchword.report.sizing_data import CATEGORIES, Column, Timeline, peak_at, rank
 from patchword.sizing.amounts import in_bytes
-from patchword.sizing.devices import Device
+from patchword.sizing.planning.devices import Device
 
 _COLOURS: dict[str, int] = dict(zip(CATEGORIES, (0, 7, 6, 8, 3, 4, 1, 2, 5, 9, 10), strict=True))
 _MOST_STRIPS = 90

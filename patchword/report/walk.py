@@ -13,10 +13,10 @@ from patchword.report.page import document, write_page
 from patchword.report.pieces import details, heading, table, tile
 from patchword.report.sections import Section
 from patchword.sizing.amounts import in_bytes, in_flops
-from patchword.sizing.explain import Explanation
-from patchword.sizing.letters import MEANINGS
-from patchword.sizing.sight import Sight
-from patchword.sizing.steps import Step
+from patchword.sizing.walk.explain import Explanation
+from patchword.sizing.walk.letters import MEANINGS
+from patchword.sizing.walk.sight import Sight
+from patchword.sizing.walk.steps import Step
 
 _MOST_INDENTS = 6
 _CELL = 16

@@ -1,5 +1,5 @@
 """What a model costs before it is paid: one trace on tensors without contents, one record, all reports from it.
 
-trace.py writes down every operation and every block of memory (record.py), places.py says whose they are, flops.py what
-they compute; rehearsal.py runs a step, size.py sums the record up.
+tracing/ runs a step and writes it down, flops/ and workspaces/ say what its operations compute and take, size.py sums up;
+timing/ says how long, planning/ what fits where, walk/ shows one batch, published/ sets printed tables right.
 """

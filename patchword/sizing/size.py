@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from patchword.sizing.notebook import as_html
-from patchword.sizing.record import PHASES, Record
-from patchword.sizing.roofline import StepTime
-from patchword.sizing.tally import Flops, Name, Tally, tally
+from patchword.sizing.timing.roofline import StepTime
+from patchword.sizing.tracing.record import PHASES, Record
+from patchword.sizing.tracing.tally import Flops, Name, Tally, tally
 
 
 class Component(NamedTuple):

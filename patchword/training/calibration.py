@@ -11,7 +11,9 @@ import torch
 
 from patchword.config import RunConfig
 from patchword.models.presets import load_config
-from patchword.sizing.calibrate import (
+from patchword.sizing.planning.devices import this_machine
+from patchword.sizing.size import Sizing
+from patchword.sizing.timing.calibrate import (
     Progress,
     counts_of,
     is_ready,
@@ -21,12 +23,10 @@ from patchword.sizing.calibrate import (
     predicted,
     time_missing,
 )
-from patchword.sizing.devices import this_machine
-from patchword.sizing.kinds import Kinds, kinds_of
-from patchword.sizing.roofline import StepTime, roofline
-from patchword.sizing.size import Sizing
-from patchword.sizing.timings import Timings
-from patchword.sizing.verify import Verification, held_against, timed_against
+from patchword.sizing.timing.roofline import StepTime, roofline
+from patchword.sizing.timing.timings import Timings
+from patchword.sizing.timing.verify import Verification, held_against, timed_against
+from patchword.sizing.tracing.kinds import Kinds, kinds_of
 from patchword.training.real_step import RealStep
 from patchword.training.rehearsed import MODES, rehearsal_of
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from patchword.config import RunConfig, UserError
 from patchword.sizing.amounts import in_bytes
-from patchword.sizing.fit import largest_batch
-from patchword.sizing.record import Record
+from patchword.sizing.planning.fit import largest_batch
+from patchword.sizing.tracing.record import Record
 from patchword.training.learner import Learner
 from patchword.training.rehearsed import rehearsal_of, training_of
 

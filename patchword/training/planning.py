@@ -10,15 +10,12 @@ from torch import nn
 
 from patchword.config import RunConfig, TextTowerConfig, UserError
 from patchword.nn.block import Block
-from patchword.sizing.attention import Watched, backend
-from patchword.sizing.devices import THIS_MACHINE, Device
-from patchword.sizing.fit import largest_batch
-from patchword.sizing.kinds import Kinds, kinds_of
-from patchword.sizing.overheads import Overhead, overheads, room
-from patchword.sizing.plan import Fitting, Kernel, Memory, Plan, Price, budget, step_with
-from patchword.sizing.record import Record
-from patchword.sizing.roofline import StepTime, roofline
-from patchword.sizing.scale import (
+from patchword.sizing.planning.attention import Watched, backend
+from patchword.sizing.planning.devices import THIS_MACHINE, Device
+from patchword.sizing.planning.fit import largest_batch
+from patchword.sizing.planning.overheads import Overhead, overheads, room
+from patchword.sizing.planning.plan import Fitting, Kernel, Memory, Plan, Price, budget, step_with
+from patchword.sizing.planning.scale import (
     DDP,
     TOGETHER,
     Interval,
@@ -33,6 +30,9 @@ from patchword.sizing.scale import (
     talk,
     weights_of,
 )
+from patchword.sizing.timing.roofline import StepTime, roofline
+from patchword.sizing.tracing.kinds import Kinds, kinds_of
+from patchword.sizing.tracing.record import Record
 from patchword.training.calibration import known_time, threads_of
 from patchword.training.rehearsed import rehearsal_of, training_of
 

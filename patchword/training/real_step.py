@@ -16,7 +16,7 @@ from patchword.config import RunConfig
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
 from patchword.nn.regions import heard
-from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
 from patchword.tasks.base import LossOutput, Task
 from patchword.training.apply import applied_to_blocks
 from patchword.training.optim import freeze

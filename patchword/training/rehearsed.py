@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from patchword.config import RunConfig
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
-from patchword.sizing.compiled import CompiledRehearsal
-from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Rehearsal
+from patchword.sizing.tracing.compiled import CompiledRehearsal
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.rehearsal import Rehearsal
 from patchword.tasks.base import LossOutput, Task
 from patchword.training.apply import applied_to_blocks
 from patchword.training.learner import Learner

@@ -17,10 +17,10 @@ from patchword.costs import record_of
 from patchword.report.sizing import SizingReport, render_sizing, write_sizing
 from patchword.report.sizing_data import at_peak, kinds, peak_at, timeline
 from patchword.report.sizing_memory import fitting
-from patchword.sizing.devices import device
-from patchword.sizing.record import BACKWARD, FORWARD, Block, Op, Record, Work
+from patchword.sizing.planning.devices import device
 from patchword.sizing.size import component_of, summarise
-from patchword.sizing.tally import Flops
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, Block, Op, Record, Work
+from patchword.sizing.tracing.tally import Flops
 
 HOSTILE = "</title></svg><script>alert('x')</script><img src='https://evil.example/x' onerror=alert(1)> \" & \x00"
 SMALL: dict[str, Any] = {

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from patchword.sizing.record import BACKWARD, FORWARD, Op
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, Op
+from patchword.sizing.tracing.trace import Tracer
 
 
 class Counted(NamedTuple):

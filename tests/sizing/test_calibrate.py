@@ -11,7 +11,8 @@ from test_size import plain
 from test_unique import traced
 
 from patchword.config import UserError
-from patchword.sizing.calibrate import (
+from patchword.sizing.size import component_of
+from patchword.sizing.timing.calibrate import (
     DISTANCE,
     MARGIN,
     counts_of,
@@ -21,12 +22,11 @@ from patchword.sizing.calibrate import (
     predicted,
     time_missing,
 )
-from patchword.sizing.fold import folded
-from patchword.sizing.kinds import Kind, Kinds, kinds_of
-from patchword.sizing.record import Work
-from patchword.sizing.size import component_of
-from patchword.sizing.timings import VARIABLE, Timings, folder
-from patchword.sizing.unique import RemakeError, Timing
+from patchword.sizing.timing.timings import VARIABLE, Timings, folder
+from patchword.sizing.timing.unique import RemakeError, Timing
+from patchword.sizing.tracing.fold import folded
+from patchword.sizing.tracing.kinds import Kind, Kinds, kinds_of
+from patchword.sizing.tracing.record import Work
 from patchword.training.rehearsed import MODES, rehearsal_of
 
 

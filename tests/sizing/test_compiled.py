@@ -15,7 +15,7 @@ import patchword
 from patchword.config import ConfigError, UserError
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
-from patchword.sizing.foreign import adamw, loss_of
+from patchword.sizing.tracing.foreign import adamw, loss_of
 from patchword.training.apply import applied_to_blocks
 from patchword.training.rehearsed import RehearsedStep
 

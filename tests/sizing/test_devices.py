@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from patchword.config import UserError
-from patchword.sizing.devices import DEVICES, GIB, Device, device, this_machine
+from patchword.sizing.planning.devices import DEVICES, GIB, Device, device, this_machine
 
 ROWS = pytest.mark.parametrize("row", DEVICES.values(), ids=lambda row: row.name)
 

@@ -20,12 +20,12 @@ from patchword.models.presets import PRESETS
 from patchword.models.presets.reference import MODELS
 from patchword.report.walk import render_walk
 from patchword.sequence import Mask, SequenceInfo
-from patchword.sizing.explain import Explanation, explained
-from patchword.sizing.letters import Alphabet
-from patchword.sizing.rehearsal import Rehearsal
-from patchword.sizing.sight import Sight
-from patchword.sizing.steps import Step, folded
-from patchword.sizing.words import in_words
+from patchword.sizing.tracing.rehearsal import Rehearsal
+from patchword.sizing.walk.explain import Explanation, explained
+from patchword.sizing.walk.letters import Alphabet
+from patchword.sizing.walk.sight import Sight
+from patchword.sizing.walk.steps import Step, folded
+from patchword.sizing.walk.words import in_words
 
 SMALL: dict[str, Any] = {
     "model.image.dim": 32, "model.image.depth": 2, "model.text.dim": 32, "model.trunk.dim": 32, "model.trunk.depth": 3,

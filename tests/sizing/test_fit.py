@@ -11,7 +11,7 @@ from test_size import plain
 import patchword
 from patchword.cli import main
 from patchword.config import UserError
-from patchword.sizing.fit import largest_batch, parse_bytes
+from patchword.sizing.planning.fit import largest_batch, parse_bytes
 
 
 @pytest.mark.parametrize("memory", [0, 99, 100, 107, 5_000, 123_456])

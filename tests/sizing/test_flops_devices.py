@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from patchword.sizing.flops import work_of
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 from tests.sizing.counting import counted
 
 aten: Any = torch.ops.aten

@@ -52,8 +52,8 @@ from patchword.config import (
 )
 from patchword.models.model import Model
 from patchword.models.presets import load_config
-from patchword.sizing.record import BACKWARD, FORWARD
 from patchword.sizing.size import component_of
+from patchword.sizing.tracing.record import BACKWARD, FORWARD
 from tests.sizing.closed_base import Cost
 from tests.sizing.closed_blocks import linear
 from tests.sizing.closed_models import model

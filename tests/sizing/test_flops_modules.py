@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from patchword.sizing.tally import tally
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.tally import tally
+from patchword.sizing.tracing.trace import Tracer
 from tests.sizing.counting import counted
 
 PICTURE, WORDS = torch.randn(2, 8, 16, 16, requires_grad=True), torch.randn(2, 10, 16, requires_grad=True)

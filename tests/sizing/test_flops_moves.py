@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.dispatched import is_composite
 from patchword.sizing.flops import work_of
 from patchword.sizing.flops.moves import MADE, MOVED
+from patchword.sizing.tracing.dispatched import is_composite
 
 aten: Any = torch.ops.aten
 _ALWAYS = torch.tensor([0.0, 1.0], dtype=torch.float64)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import patchword
 from patchword.config import UserError
 from patchword.models.presets import load_config
-from patchword.sizing.fold import folded, parts_of, repeated, shortened
-from patchword.sizing.foreign import part_of, rehearsal_of_module
 from patchword.sizing.size import component_of, sizing_of, summarise
+from patchword.sizing.tracing.fold import folded, parts_of, repeated, shortened
+from patchword.sizing.tracing.foreign import part_of, rehearsal_of_module
 from patchword.training.rehearsed import rehearsal_of, training_of
 
 TINY: dict[str, Any] = {

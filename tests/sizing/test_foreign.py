@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import patchword
-from patchword.sizing.foreign import adamw, loss_of
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.foreign import adamw, loss_of
+from patchword.sizing.tracing.trace import Tracer
 
 Made = tuple[nn.Module, Any]
 

@@ -11,7 +11,7 @@ import patchword
 from patchword.config import UserError
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.trace import Tracer
 from patchword.tasks.captioning import CaptioningTask
 
 SMALL: dict[str, Any] = {

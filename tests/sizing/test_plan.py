@@ -14,11 +14,11 @@ from patchword.cli import main
 from patchword.cli.fit import report
 from patchword.config import RunConfig, UserError
 from patchword.models.presets import load_config
-from patchword.sizing.attention import AttentionCall, attention_calls, backend
-from patchword.sizing.devices import DEVICES, GIB, device, this_machine
-from patchword.sizing.overheads import overheads, room, total
-from patchword.sizing.plan import Fitting, Memory, Price, budget, parse_price, step_with
-from patchword.sizing.scale import Interval
+from patchword.sizing.planning.attention import AttentionCall, attention_calls, backend
+from patchword.sizing.planning.devices import DEVICES, GIB, device, this_machine
+from patchword.sizing.planning.overheads import overheads, room, total
+from patchword.sizing.planning.plan import Fitting, Memory, Price, budget, parse_price, step_with
+from patchword.sizing.planning.scale import Interval
 
 SMALL: dict[str, Any] = {
     "model.image.dim": 32,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from patchword.sizing.facts import MOST, Facts
+from patchword.sizing.tracing.facts import MOST, Facts
 
 CASES: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "product": lambda x, w: x @ w,

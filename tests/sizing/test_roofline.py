@@ -7,10 +7,10 @@ from test_size import plain
 
 import patchword
 from patchword.config import UserError
-from patchword.sizing.devices import DEVICES, Device, device
-from patchword.sizing.kinds import Kind, Kinds
-from patchword.sizing.record import Work
-from patchword.sizing.roofline import SHARES, rated, roofline, seconds_of
+from patchword.sizing.planning.devices import DEVICES, Device, device
+from patchword.sizing.timing.roofline import SHARES, rated, roofline, seconds_of
+from patchword.sizing.tracing.kinds import Kind, Kinds
+from patchword.sizing.tracing.record import Work
 
 GPU = Device("made-up", "cuda", 10**9, {"fp32": 1e12, "tf32": 4e12, "bf16": 8e12}, 1e11, 100.0, None, (8, 0), "nobody")
 PRODUCT = Kind("forward", "aten.mm", Work(hardware=10**9), 4 * 10**6, 10**6, "")

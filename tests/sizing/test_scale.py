@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from patchword.config import UserError
-from patchword.sizing.devices import device
-from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Rehearsal
-from patchword.sizing.scale import (
+from patchword.sizing.planning.devices import device
+from patchword.sizing.planning.scale import (
     DDP,
     STRATEGIES,
     ZERO1,
@@ -34,7 +32,9 @@ from patchword.sizing.scale import (
     talk,
     weights_of,
 )
-from patchword.sizing.shards import sharded_step
+from patchword.sizing.planning.shards import sharded_step
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.rehearsal import Rehearsal
 
 SHAPES = ((512, 128), (512,), (512, 128), (512,), (64, 128))
 PSI = sum(map(prod, SHAPES))

@@ -15,9 +15,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from patchword.config import UserError
-from patchword.sizing.record import Block, Record
-from patchword.sizing.shards import sharded_step
-from patchword.sizing.trace import Tracer
+from patchword.sizing.planning.shards import sharded_step
+from patchword.sizing.tracing.record import Block, Record
+from patchword.sizing.tracing.trace import Tracer
 
 ROOT = Path(__file__).resolve().parents[2]
 

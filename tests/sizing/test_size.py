@@ -17,9 +17,9 @@ from patchword.config import ImageTowerConfig, RunConfig, StackConfig, TextTower
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
 from patchword.sizing.flops.attention import triangle
-from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import component_of
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.rehearsal import Rehearsal
+from patchword.sizing.tracing.trace import Tracer
 from patchword.training.apply import applied_to_blocks
 from patchword.training.optim import freeze
 from patchword.training.rehearsed import RehearsedStep

@@ -20,7 +20,7 @@ from benchmarks.sizing.page import page, right, worst
 from benchmarks.sizing.planner import PLANS
 from benchmarks.sizing.replay import peak_bytes
 from benchmarks.sizing.results import add, done, read
-from patchword.sizing.rehearsal import Rehearsal
+from patchword.sizing.tracing.rehearsal import Rehearsal
 from patchword.sizing.workspaces import reserve_of, workspace_of
 
 ROOT = Path(__file__).parents[2]

@@ -15,10 +15,10 @@ from torch.utils._pytree import tree_leaves
 
 from patchword.config import AttentionConfig
 from patchword.models.presets import PRESETS, load_config, preset
-from patchword.sizing import unique
-from patchword.sizing.record import Op
-from patchword.sizing.signature import signature_of, single
-from patchword.sizing.unique import Remade, RemakeError, Timing, remake, time_operation
+from patchword.sizing.timing import unique
+from patchword.sizing.timing.unique import Remade, RemakeError, Timing, remake, time_operation
+from patchword.sizing.tracing.record import Op
+from patchword.sizing.tracing.signature import signature_of, single
 from patchword.training.rehearsed import MODES, rehearsal_of
 
 aten: Any = torch.ops.aten

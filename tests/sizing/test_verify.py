@@ -14,9 +14,9 @@ import patchword
 from patchword.cli import main
 from patchword.config import UserError
 from patchword.nn.regions import gradient, heard
-from patchword.sizing import unique
-from patchword.sizing.roofline import StepTime
-from patchword.sizing.verify import Bytes, Seconds, Verification, held_against, timed_against
+from patchword.sizing.timing import unique
+from patchword.sizing.timing.roofline import StepTime
+from patchword.sizing.timing.verify import Bytes, Seconds, Verification, held_against, timed_against
 from patchword.training import calibration
 from patchword.training.real_step import RealStep
 

@@ -11,7 +11,7 @@ import torch
 from patchword.config import RunConfig, RunError
 from patchword.models.create import planned_model
 from patchword.models.presets import load_config
-from patchword.sizing.fit import parse_bytes
+from patchword.sizing.planning.fit import parse_bytes
 from patchword.training import out_of_memory
 from patchword.training.learner import Learner
 from patchword.training.out_of_memory import account, ran_out

@@ -10,7 +10,7 @@ from math import log2, prod
 from typing import Any
 
 from patchword.sizing.flops.registry import Call, aten, formula
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 
 def _matrices(x: Any) -> tuple[int, int, int]:

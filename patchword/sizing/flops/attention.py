@@ -11,7 +11,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from patchword.sizing.flops.registry import Call, aten, formula
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 Seen = Callable[[int, int], int]
 """Queries and keys to the pairs that a kernel computes."""

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from patchword.sizing.flops.registry import Call, aten, formula, products
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 
 def _pairs(small: Any, weight: Any) -> int:

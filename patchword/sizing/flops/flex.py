@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from patchword.sizing.flops.attention import Heads
 from patchword.sizing.flops.registry import Call, formula
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 
 @formula(flex_attention)

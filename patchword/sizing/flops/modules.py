@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from patchword.sizing.flops.registry import Call, aten, formula
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 
 class _Tokens(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from patchword.sizing.flops.registry import Call, aten, formula, named, total
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 _EACH = {"_fused_adamw_": 14, "_fused_adam_": 14, "_fused_sgd_": 4, "_fused_adagrad_": 7}
 

@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from patchword.sizing.flops.attention import Heads, Seen, all_pairs, band, triangle
 from patchword.sizing.flops.registry import Call, aten, formula
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 _FROM_TOP_LEFT, _FROM_BOTTOM_RIGHT = 1, 2
 """Masks of the memory-efficient kernel."""

@@ -7,7 +7,7 @@ it counts one for each number that is made, or taken in.
 from __future__ import annotations
 
 from patchword.sizing.flops.registry import Call, Formula, aten, formula, named, numel, products, total
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 _ONE = """
 amax amin max min cumsum cumsum_ cumprod logcumsumexp norm var _log_softmax embedding_dense_backward index_add

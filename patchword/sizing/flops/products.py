@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from patchword.sizing.flops.registry import Call, aten, formula, named, products
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 
 def _pair(x: Any) -> int:

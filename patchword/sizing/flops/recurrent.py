@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from patchword.sizing.flops.registry import Call, aten, formula, numel, products
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.record import Work
 
 _EACH = 10
 """FLOPs of gates and state, for each number of the state: four sigmoids or tanhs, three products, two sums, a tanh."""

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from patchword.sizing.dispatched import tensors_in
 from patchword.sizing.flops.moves import MOVED, TRANSPORTS
-from patchword.sizing.record import Work
+from patchword.sizing.tracing.dispatched import tensors_in
+from patchword.sizing.tracing.record import Work
 
 aten: Any = torch.ops.aten
 

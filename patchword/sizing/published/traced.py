@@ -14,9 +14,9 @@ from patchword.config import ModelConfig
 from patchword.models.model import Model
 from patchword.nn.mechanisms.linformer import LinformerCostWarning
 from patchword.sequence import Tokens
-from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Rehearsal
 from patchword.sizing.size import Sizing, summarise
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.rehearsal import Rehearsal
 
 
 def language_step(config: ModelConfig, batch: int, length: int) -> tuple[nn.Module, Sizing]:

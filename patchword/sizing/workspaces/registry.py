@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from patchword.sizing.dispatched import tensors_in
 from patchword.sizing.flops.registry import Call
+from patchword.sizing.tracing.dispatched import tensors_in
 
 aten: Any = torch.ops.aten
 

@@ -18,9 +18,9 @@ from torch.optim.optimizer import _foreach_supported_types as _optimizer_kinds
 from torch.utils import _foreach_utils
 
 from patchword.config import UserError
-from patchword.sizing.facts import Facts, blank
-from patchword.sizing.record import Record
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.facts import Facts, blank
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.trace import Tracer
 
 _KINDS: tuple[list[type], ...] = (_foreach_utils._foreach_supported_types, _optimizer_kinds)  # pyright: ignore
 

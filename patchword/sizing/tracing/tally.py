@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from patchword.sizing.kinds import Kinds, kinds_of
-from patchword.sizing.record import BACKWARD, FORWARD, Record
+from patchword.sizing.tracing.kinds import Kinds, kinds_of
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, Record
 
 Name = Callable[[str], str]
 """A module's path to the component that it is of."""

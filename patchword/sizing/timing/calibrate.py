@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
-from patchword.sizing.devices import this_machine
-from patchword.sizing.kinds import Kind
-from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
-from patchword.sizing.roofline import CALIBRATED, StepTime, rated, seconds_of
-from patchword.sizing.signature import single
-from patchword.sizing.timings import Timings
-from patchword.sizing.unique import RemakeError, Timing, time_operation
+from patchword.sizing.planning.devices import this_machine
+from patchword.sizing.timing.roofline import CALIBRATED, StepTime, rated, seconds_of
+from patchword.sizing.timing.timings import Timings
+from patchword.sizing.timing.unique import RemakeError, Timing, time_operation
+from patchword.sizing.tracing.kinds import Kind
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
+from patchword.sizing.tracing.signature import single
 
 MARGIN = 0.05
 """Share by which an interval is widened at both ends: a machine is not equally fast at all hours."""

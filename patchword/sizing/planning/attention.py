@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
-from patchword.sizing.devices import Device
+from patchword.sizing.planning.devices import Device
 
 FLASH, EFFICIENT, CUDNN, MATH = "flash", "efficient", "cudnn", "math"
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from patchword.config import UserError
-from patchword.sizing.facts import blank
-from patchword.sizing.rehearsal import Rehearsal
+from patchword.sizing.tracing.facts import blank
+from patchword.sizing.tracing.rehearsal import Rehearsal
 
 MakeOptimizer = Callable[[nn.Module], torch.optim.Optimizer]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from patchword.sizing.roofline import StepTime
+from patchword.sizing.timing.roofline import StepTime
 
 BAR = 0.005
 """Share by which a predicted peak may differ from the measured one."""

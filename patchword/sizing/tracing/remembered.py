@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
-from patchword.sizing import stand_ins
-from patchword.sizing.dispatched import tensors_in
+from patchword.sizing.tracing import stand_ins
+from patchword.sizing.tracing.dispatched import tensors_in
 
 aten: Any = torch.ops.aten
 

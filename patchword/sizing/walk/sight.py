@@ -20,8 +20,8 @@ from patchword.models.tower import TextTower
 from patchword.nn import Attention, View
 from patchword.nn.mechanisms.linformer import LinformerCostWarning
 from patchword.sequence import Mask, TextInput
-from patchword.sizing.calls import Watcher
-from patchword.sizing.rehearsal import Rehearsal
+from patchword.sizing.tracing.rehearsal import Rehearsal
+from patchword.sizing.walk.calls import Watcher
 
 _MOST_CELLS, _MOST_PAIRS = 16, 2**20
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from patchword.sizing.dispatched import (
+from patchword.sizing.flops import work_of
+from patchword.sizing.tracing.dispatched import (
     is_composite,
     is_ordinary,
     is_view,
@@ -18,11 +19,10 @@ from patchword.sizing.dispatched import (
     tensors_in,
     uncompiled_flex,
 )
-from patchword.sizing.facts import Facts, asked
-from patchword.sizing.flops import work_of
-from patchword.sizing.places import Places, Regions
-from patchword.sizing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
-from patchword.sizing.signature import signature_of
+from patchword.sizing.tracing.facts import Facts, asked
+from patchword.sizing.tracing.places import Places, Regions
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, OPTIMIZER, Block, Op, Record
+from patchword.sizing.tracing.signature import signature_of
 from patchword.sizing.workspaces import reserve_of, workspace_of
 
 

@@ -15,13 +15,13 @@ from patchword.config import ModelConfig
 from patchword.nn import PatchEmbedding, Stack
 from patchword.nn.mechanisms import Mechanism
 from patchword.nn.residual import Residual
-from patchword.sizing.calls import Call, Shape, Watcher
-from patchword.sizing.letters import Alphabet, alphabets
-from patchword.sizing.record import Op, Record
-from patchword.sizing.rehearsal import Rehearsal
-from patchword.sizing.sight import Sight, sight_of
-from patchword.sizing.steps import Step, folded, nothing
-from patchword.sizing.words import in_words
+from patchword.sizing.tracing.record import Op, Record
+from patchword.sizing.tracing.rehearsal import Rehearsal
+from patchword.sizing.walk.calls import Call, Shape, Watcher
+from patchword.sizing.walk.letters import Alphabet, alphabets
+from patchword.sizing.walk.sight import Sight, sight_of
+from patchword.sizing.walk.steps import Step, folded, nothing
+from patchword.sizing.walk.words import in_words
 
 _ROLES: dict[type, str] = {Stack: "positions: ", Residual: "residual: ", PatchEmbedding: "pixels: "}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from patchword.sizing.devices import Device
+from patchword.sizing.planning.devices import Device
 
 MIB = 2**20
 NOT_MEASURED = "not measured on a GPU here"

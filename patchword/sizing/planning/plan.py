@@ -8,9 +8,9 @@ from math import ceil
 from typing import Any, NamedTuple
 
 from patchword.config import UserError
-from patchword.sizing.devices import Device
-from patchword.sizing.overheads import Overhead, total
-from patchword.sizing.scale import Interval
+from patchword.sizing.planning.devices import Device
+from patchword.sizing.planning.overheads import Overhead, total
+from patchword.sizing.planning.scale import Interval
 
 DRAWN = (0.5, 1.0)
 """Share of its limit that a busy board draws; not measured here."""

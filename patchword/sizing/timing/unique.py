@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.signature import NAMED, TENSOR
+from patchword.sizing.tracing.signature import NAMED, TENSOR
 
 _NEAR, _FAR = 16 * 2**20, 64 * 2**20
 """Bytes that a ring is to hold."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from patchword.config import UserError
-from patchword.sizing.devices import Device
-from patchword.sizing.kinds import Kind
-from patchword.sizing.record import PHASES
+from patchword.sizing.planning.devices import Device
+from patchword.sizing.tracing.kinds import Kind
+from patchword.sizing.tracing.record import PHASES
 
 CALIBRATED, DATA_SHEET = "calibrated", "data sheet"
 

@@ -25,10 +25,10 @@ from torch.distributed.tensor._sharding_prop import ShardingPropagator
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from patchword.config import UserError
-from patchword.sizing.facts import Facts
-from patchword.sizing.record import Block, Record
-from patchword.sizing.rehearsal import Loss, MakeOptimizer, Rehearsal, Trainee
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.facts import Facts
+from patchword.sizing.tracing.record import Block, Record
+from patchword.sizing.tracing.rehearsal import Loss, MakeOptimizer, Rehearsal, Trainee
+from patchword.sizing.tracing.trace import Tracer
 
 _VIEW = "FSDP2-wrapped module .* returned a view tensor"  # nothing here changes it in place
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from patchword.sizing.record import Op, Work
+from patchword.sizing.tracing.record import Op, Work
 
 
 class Kind(NamedTuple):

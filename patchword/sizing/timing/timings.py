@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from patchword.config import UserError
-from patchword.sizing.unique import Timing
+from patchword.sizing.timing.unique import Timing
 
 VARIABLE = "PATCHWORD_CACHE"
 """Environment variable that names the folder."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from patchword.config import UserError
-from patchword.sizing.devices import Device
-from patchword.sizing.record import OPTIMIZER, Record
+from patchword.sizing.planning.devices import Device
+from patchword.sizing.tracing.record import OPTIMIZER, Record
 
 DDP, ZERO1, ZERO2, ZERO3 = STRATEGIES = ("ddp", "zero-1", "zero-2", "zero-3")
 

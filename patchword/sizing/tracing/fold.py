@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from patchword.sizing.kinds import Kinds
-from patchword.sizing.record import Record
-from patchword.sizing.tally import Flops, Moment, Name, Tally, tally
+from patchword.sizing.tracing.kinds import Kinds
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.tally import Flops, Moment, Name, Tally, tally
 
 SHALLOW, DEEPER, CHECKED = 3, 4, 5
 """Depths that are traced: two for the lines, one more to check them."""

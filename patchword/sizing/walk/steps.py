@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from patchword.sizing.calls import Shape
+from patchword.sizing.walk.calls import Shape
 
 _LONGEST_PATTERN = 4  # steps that are looked for as one repeated pattern
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_leaves
 
-from patchword.sizing.record import Op
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.record import Op
+from patchword.sizing.tracing.trace import Tracer
 
 Shape = tuple[int, ...]
 

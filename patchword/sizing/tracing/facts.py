@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_map
 
-from patchword.sizing.dispatched import tensors_in
-from patchword.sizing.remembered import Remembered
+from patchword.sizing.tracing.dispatched import tensors_in
+from patchword.sizing.tracing.remembered import Remembered
 
 MOST = 2**20
 """Numbers in a tensor of facts."""

@@ -19,12 +19,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import _disable_current_modes
 
 from patchword.config import UserError
-from patchword.sizing.facts import Facts
-from patchword.sizing.foreign import rehearsal_of_module
-from patchword.sizing.record import Record
-from patchword.sizing.rehearsal import Look, Rehearsal, Trainee
-from patchword.sizing.tally import Name, Tally, tally
-from patchword.sizing.trace import Tracer
+from patchword.sizing.tracing.facts import Facts
+from patchword.sizing.tracing.foreign import rehearsal_of_module
+from patchword.sizing.tracing.record import Record
+from patchword.sizing.tracing.rehearsal import Look, Rehearsal, Trainee
+from patchword.sizing.tracing.tally import Name, Tally, tally
+from patchword.sizing.tracing.trace import Tracer
 
 
 def _nothing(*_: Any, **__: Any) -> None:

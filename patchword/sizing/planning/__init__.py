@@ -1,0 +1,1 @@
+"""What fits where: devices, the largest batch, ranks, hours and cost."""

@@ -1,0 +1,1 @@
+"""One run of a model on tensors without contents, written down operation by operation and summed up."""

@@ -1,0 +1,1 @@
+"""One batch walked through a model, step by step, for people."""
