@@ -284,7 +284,7 @@ def test_mistakes_end_with_2(words: list[str], message: str, capsys: pytest.Capt
 @pytest.mark.slow
 def test_size_fits_a_device(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = device("l4")._replace(name="tiny", memory_bytes=GIB * 9 // 10)
-    from patchword.sizing import devices
+    from patchword.sizing.planning import devices
 
     monkeypatch.setattr(devices, "DEVICES", {"tiny": tiny})
     assert main(["size", *WORDS, "--fit", "tiny", "--target-batch", "100000", "--json"]) == 0
