@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, with_threads
+from patchword.cli.options import Batch, Json, Mode, Overrides, Spec, Threads, print_json, seconds, with_threads
 
 if TYPE_CHECKING:
     from patchword.training.calibration import Calibration
@@ -20,15 +20,9 @@ if TYPE_CHECKING:
 def command(
     spec: Spec,
     overrides: Overrides = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Samples in a batch; none: data.batch.size.")
-    ] = None,
-    mode: Annotated[
-        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass; generate: decoding.")
-    ] = "train",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; none: train.threads, or as torch chooses.")
-    ] = None,
+    batch: Batch = None,
+    mode: Mode = "train",
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Time each distinct operation of a step once on this machine, and predict the step from them.

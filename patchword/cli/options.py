@@ -17,6 +17,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings to change: train.steps=500 model.image.dim=256"),
 ]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Samples in a batch; none: data.batch.size.")]
+Mode = Annotated[
+    str, typer.Option("--mode", help="train: a whole step; inference: a forward pass; generate: decoding.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads; none: train.threads, or as torch chooses.")
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a trained run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and all else to standard error.")]
 

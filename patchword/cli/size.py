@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from patchword.cli.fit import chosen, report
-from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table
+from patchword.cli.options import Json, Mode, Overrides, Spec, print_json, seconds, table
 from patchword.cli.published import show
 from patchword.sizing.amounts import in_bytes, in_flops
 
@@ -23,9 +23,7 @@ def command(
     batch: Annotated[
         int | None, typer.Option("--batch", min=0, help="Samples in a batch; none: data.batch.size.")
     ] = None,
-    mode: Annotated[
-        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass; generate: decoding.")
-    ] = "train",
+    mode: Mode = "train",
     fit: Annotated[
         str | None,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patchword.cli.options import Json, Overrides, Spec, print_json, seconds, table, with_threads
+from patchword.cli.options import Batch, Json, Mode, Overrides, Spec, Threads, print_json, seconds, table, with_threads
 
 if TYPE_CHECKING:
     from patchword.sizing.timing.verify import Verification
@@ -15,16 +15,10 @@ if TYPE_CHECKING:
 def command(
     spec: Spec,
     overrides: Overrides = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Samples in a batch; none: data.batch.size.")
-    ] = None,
+    batch: Batch = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps to time.")] = 5,
-    mode: Annotated[
-        str, typer.Option("--mode", help="train: a whole step; inference: a forward pass; generate: decoding.")
-    ] = "train",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads; none: train.threads, or as torch chooses.")
-    ] = None,
+    mode: Mode = "train",
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Run a step here, on made-up samples with every place filled, and hold what was predicted against it.

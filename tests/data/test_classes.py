@@ -8,14 +8,13 @@ import json
 import pickle
 import random
 import struct
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from written import write
 
 from patchword.config import ClassificationTaskConfig, ColumnsConfig, DataConfig, Fields, SplitsConfig, UserError
 from patchword.data.base import Source
@@ -33,26 +32,8 @@ def picture() -> bytes:
     return out.getvalue()
 
 
-def write(path: Path, files: dict[str, bytes]) -> str:
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-    elif path.suffix == ".tar":
-        with tarfile.open(path, "w") as tar:
-            for name, data in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-    else:
-        for name, data in files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(data)
-    return str(path)
-
-
-def opened(source: str, fields: Fields = ClassificationTaskConfig.fields, **settings: Any) -> NotedSource:
-    return open_source(DataConfig(source=source, **settings), fields)
+def opened(source: str | Path, fields: Fields = ClassificationTaskConfig.fields, **settings: Any) -> NotedSource:
+    return open_source(DataConfig(source=str(source), **settings), fields)
 
 
 def labels_in(source: Source) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -62,7 +43,7 @@ def labels_in(source: Source) -> dict[str, dict[str, tuple[str, ...]]]:
     }
 
 
-def refusal(source: str, **settings: Any) -> str:
+def refusal(source: str | Path, **settings: Any) -> str:
     with pytest.raises(UserError) as caught:
         opened(source, **settings)
     assert "\n" not in str(caught.value)
@@ -316,7 +297,7 @@ def test_parallel_texts_of_a_picture_stay_parallel(tmp_path: Path) -> None:
 def test_the_doctor_counts_labels(tmp_path: Path) -> None:
     files = {f"train/{kind}/{i}.png": picture() for kind, n in (("cat", 3), ("dog", 2)) for i in range(n)}
     files |= {"val/eel/0.png": picture(), "val/cat/0.png": picture()}
-    report = check(DataConfig(source=write(tmp_path, files)))
+    report = check(DataConfig(source=str(write(tmp_path, files))))
     assert report.splits["train"].labels == {"cat": 3, "dog": 2}
     assert {p.kind: p.examples for p in report.problems} == {"labels that training lacks": ["eel in val: 1"]}
     assert "    cat 3, dog 2" in list(report.lines())

@@ -9,8 +9,6 @@ import multiprocessing
 import pickle
 import random
 import re
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from written import write
 
 from patchword.config import (
     CaptioningTaskConfig,
@@ -75,25 +74,6 @@ def table(records: list[dict[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(records)
     return out.getvalue().encode()
-
-
-def write(path: Path, files: dict[str, bytes]) -> Path:
-    """Files under a folder, or in a tar or zip, by the end of the name."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in files.items():
-                archive.writestr(name, data)
-    elif path.suffix == ".tar":
-        with tarfile.open(path, "w") as tar:
-            for name, data in files.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-    else:
-        for name, data in files.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_bytes(data)
-    return path
 
 
 def pictures(content: Content, start: str = "") -> dict[str, bytes]:
