@@ -76,12 +76,9 @@ from patchword.config.listing import to_json, to_yaml
 from patchword.config.model import (
     EmbeddingHeadConfig,
     HeadConfig,
-    ImageTowerConfig,
     LabelHeadConfig,
     LanguageHeadConfig,
     ModelConfig,
-    TextTowerConfig,
-    TowerConfig,
 )
 from patchword.config.overrides import override, parse_overrides
 from patchword.config.parts import (
@@ -140,6 +137,7 @@ from patchword.config.run import (
 from patchword.config.schema import json_schema
 from patchword.config.stack import ResidualConfig, StackConfig
 from patchword.config.tasks import CaptioningTaskConfig, ClassificationTaskConfig, TaskConfig
+from patchword.config.towers import ImageTowerConfig, TextTowerConfig, TowerConfig
 
 __all__ = [
     "ALiBiPositionConfig",

@@ -3,92 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
-
-from annotated_types import Gt
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
 from patchword.config.fusion import FusionConfig, LookingFusionConfig, ReaderFusionConfig, under
 from patchword.config.names import name_problems
-from patchword.config.numbers import Activation, Dropout, Positive, PositiveFloat
+from patchword.config.numbers import Activation, Positive, PositiveFloat
 from patchword.config.parts import InitConfig, LayerNormConfig, NormalInitConfig, NormConfig
 from patchword.config.pooling import MeanPoolConfig, PoolConfig
 from patchword.config.positions import PerModalityPositionConfig
 from patchword.config.stack import StackConfig
-
-Side = tuple[Positive, Positive]
-
-# ------------------------------------------------------------------ towers
-
-
-class TowerConfig(StackConfig, family="tower"):
-    """One modality: what its input is, and the stack that reads it (depth 0: none)."""
-
-    embed_dropout: Dropout = 0.0
-    """Share of the embedded input that is zeroed in training."""
-
-
-class TextTowerConfig(TowerConfig, kind="text"):
-    """Token ids to vectors."""
-
-    vocab_size: Positive | None = None
-    """Rows of the embedding table (V); null: as many as the tokenizer has."""
-    max_len: Positive = 64
-    """The longest text, in tokens."""
-    embed_scale: bool = False
-    """Whether embeddings are multiplied by sqrt(dim), as in Vaswani et al. 2017."""
-    shares: str | None = None
-    """Another text tower whose embedding table is this one's, too (Vaswani et al. 2017); null: it has its own."""
-
-
-class ImageTowerConfig(TowerConfig, kind="image"):
-    """Pictures, cut into patches, to vectors (Dosovitskiy et al. 2020); any size and aspect ratio."""
-
-    image_size: Side = (64, 64)
-    """Height and width that learned positions and cost estimates are made for, in pixels."""
-    patch_size: Side = (8, 8)
-    """Height and width of a patch, in pixels."""
-    channels: Positive = 3
-    """Colour channels."""
-    stem: tuple[Positive, ...] = ()
-    """Channels after each of some 3x3 convolutions of stride 2 that come before the patches are cut (Xiao et al. 2021);
-    empty: none, as in ViT."""
-    cls_token: bool = False
-    """Whether a learned token stands before the patches."""
-    patch_bias: bool = True
-    """Whether the patch map has an offset."""
-    embed_norm: bool = False
-    """Whether a norm follows the patch map."""
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    """Subtracted from pixels in 0..1, one a channel."""
-    std: tuple[Annotated[float, Gt(0)], ...] = (0.5, 0.5, 0.5)
-    """Divides pixels after the mean is subtracted, one a channel."""
-
-    def problems(self) -> Iterator[Problem]:
-        """Also sizes that are not whole patches, and statistics for another number of channels."""
-        yield from super().problems()
-        for side, patch in zip(self.image_size, self.patch_size, strict=True):
-            if side % patch:
-                yield Problem(
-                    "image_size",
-                    f"{list(self.image_size)} is not a whole number of patches of {list(self.patch_size)}",
-                )
-                break
-        if any(patch % 2 ** len(self.stem) for patch in self.patch_size):
-            halved = f"{len(self.stem)} convolutions halve a side {len(self.stem)} times"
-            yield Problem(
-                "stem", f"{halved}: patch_size {list(self.patch_size)} is not divisible by {2 ** len(self.stem)}"
-            )
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) != self.channels:
-                yield Problem(name, f"has {len(getattr(self, name))} values for {self.channels} channels")
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches of a picture of `image_size`."""
-        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
-
+from patchword.config.towers import TextTowerConfig, TowerConfig
 
 # ------------------------------------------------------------------ heads
 

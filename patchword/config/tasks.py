@@ -12,8 +12,9 @@ from patchword.config.decoding import DecodeConfig, GreedyDecodeConfig
 from patchword.config.errors import Problem, unknown
 from patchword.config.fields import Fields
 from patchword.config.fusion import FusionConfig
-from patchword.config.model import ImageTowerConfig, LabelHeadConfig, LanguageHeadConfig, ModelConfig, TextTowerConfig
+from patchword.config.model import LabelHeadConfig, LanguageHeadConfig, ModelConfig
 from patchword.config.numbers import Dropout, Positive, PositiveFloat
+from patchword.config.towers import ImageTowerConfig, TextTowerConfig
 
 
 class TaskConfig(Config, family="task"):
