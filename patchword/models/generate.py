@@ -18,22 +18,33 @@ from patchword.config import (
     BeamDecodeConfig,
     DecodeConfig,
     GreedyDecodeConfig,
-    ReaderFusionConfig,
     SampleDecodeConfig,
     UserError,
     implements,
 )
+from patchword.config.speaking import said_tower, speaking_problems
 from patchword.models.model import Model
 from patchword.nn.twin import twin
 from patchword.sequence import has_no_values
 
 
 class Vocabulary(NamedTuple):
-    """The special ids that decoding must know."""
+    """The special ids that decoding must know; None: the vocabulary has none such."""
 
-    bos_id: int
-    eos_id: int
-    pad_id: int
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int | None
+    unk_id: int | None = None
+    """Never said where it is given here."""
+
+    @property
+    def end(self) -> int:
+        """The id that ends a text; -1, which no token has, where none does."""
+        return -1 if self.eos_id is None else self.eos_id
+
+    def banned(self) -> list[int]:
+        """Ids that are never said."""
+        return [i for i in (self.pad_id, self.bos_id, self.unk_id) if i is not None]
 
 
 class Generated(NamedTuple):
@@ -67,19 +78,35 @@ def generate(
 
     The model is used in the mode it is in; call `model.eval()` first. For many batches, give what `prepared` returns.
 
+    Args:
+        model: one whose `head` can say one word after another.
+        inputs: what else is read, by tower; none where `head` reads its text tower alone: then `prompt` is needed.
+        config: how the next words are chosen.
+        vocabulary: ids that mean more than a word.
+        head: the language head that speaks.
+        prompt: what each text begins with.
+
     Raises:
-        UserError: `max_len` and the prompt together exceed what the text tower can place.
+        UserError: the model cannot say one word after another, or `max_len` and the prompt together exceed what the
+            text tower can place.
+        ValueError: neither inputs nor a prompt, or a prompt without any token.
     """
-    rows = next(iter(inputs.values()))
+    if prompt is None and not inputs:
+        raise ValueError("nothing to go by: give inputs, or a prompt (ids [B, T], T at least 1)")
+    rows = prompt if prompt is not None else next(iter(inputs.values()))
     batch = len(rows if isinstance(rows, Tensor) else rows[0])
     if batch == 0:
         return Generated([], [])
     if prompt is None:
+        if vocabulary.bos_id is None:
+            raise ValueError("a vocabulary without a token that begins texts needs a prompt")
         device = next(model.parameters()).device
         prompt = torch.full((batch, 1), vocabulary.bos_id, dtype=torch.long, device=device)
-    _check_length(model, prompt.shape[1], config.max_len)
+    if not prompt.shape[1]:
+        raise ValueError("an empty prompt: a text begins with at least one token")
+    _check_length(model, head, prompt.shape[1], config.max_len)
     found = searched(twin(model), inputs, config, vocabulary, head, prompt)
-    return Generated([_until(row, vocabulary.eos_id) for row in found.ids.tolist()], found.log_probs.tolist())
+    return Generated([_until(row, vocabulary.end) for row in found.ids.tolist()], found.log_probs.tolist())
 
 
 def searched(
@@ -97,9 +124,10 @@ def prepared(model: Model) -> Model:
     return twin(model, relayout=True)
 
 
-def _check_length(model: Model, prompt: int, max_len: int) -> None:
-    assert isinstance(model.config.fusion, ReaderFusionConfig)
-    limit = getattr(model.config.towers[model.config.fusion.reader], "max_len", None)
+def _check_length(model: Model, head: str, prompt: int, max_len: int) -> None:
+    for problem in speaking_problems(model.config, head):
+        raise UserError(f"model.{problem.path}: {problem.message}")
+    limit = getattr(model.config.towers[said_tower(model.config, head)], "max_len", None)
     if limit is not None and prompt + max_len - 1 > limit:
         raise UserError(
             f"decode.max_len {max_len} after a prompt of {prompt} exceeds the text tower's max_len {limit}: "
@@ -121,9 +149,9 @@ class _Decoding:
     ) -> None:
         self.model, self.head, self.vocabulary = model, head, vocabulary
         self.max_len, self.penalty = config.max_len, config.repetition_penalty
-        self.state = model.begin(inputs, prompt.shape[1] + config.max_len - 1)
+        self.state = model.begin(inputs, prompt.shape[1] + config.max_len - 1, head=head, rows=len(prompt))
         self.prompt, self.batch, self.device = prompt, len(prompt), prompt.device
-        self.banned = torch.tensor([vocabulary.pad_id, vocabulary.bos_id], device=prompt.device)
+        self.banned = torch.tensor(vocabulary.banned(), dtype=torch.long, device=prompt.device)
         self.said: Tensor | None = None  # bool [rows, V], only kept where saying again is penalised
 
     def first(self) -> Tensor:
@@ -167,7 +195,7 @@ class _OneByOne(Search):
 
     def search(self, decoding: _Decoding) -> Searched:
         """Run a decoding to its end."""
-        eos = decoding.vocabulary.eos_id
+        eos = decoding.vocabulary.end
         scores = decoding.first()
         going = torch.ones(decoding.batch, dtype=torch.bool, device=decoding.device)
         said, gained, counts = [], [], []
@@ -281,7 +309,7 @@ class BeamSearch(Search):
     def search(self, decoding: _Decoding) -> Searched:
         """Run a decoding to its end."""
         batch, beams, device = decoding.batch, self.config.num_beams, decoding.device
-        eos, max_len = decoding.vocabulary.eos_id, decoding.max_len
+        eos, max_len = decoding.vocabulary.end, decoding.max_len
         finished = _Finished(batch, beams, max_len, device)
         ids = torch.full((batch, 1, max_len), eos, dtype=torch.long, device=device)
         total = torch.zeros(batch, 1, device=device)

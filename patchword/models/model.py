@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from patchword.cache import StackCache
-from patchword.config import LanguageHeadConfig, ModelConfig, TextTowerConfig, implements, unknown
+from patchword.config import LanguageHeadConfig, ModelConfig, TextTowerConfig, UserError, implements, unknown
+from patchword.config.speaking import only_speaker, said_tower, speaking_problems
 from patchword.models.output import ModelOutput
 from patchword.models.tower import TextTower, Tower
 from patchword.nn import Stack
@@ -20,10 +21,17 @@ from patchword.sequence import SequenceInfo, Tokens
 
 
 class DecodeState:
-    """What step-by-step decoding holds: what was read once, and the caches of what continues."""
+    """What step-by-step decoding holds: what was read once, and the caches of what continues.
 
-    def __init__(self, parts: dict[str, Tokens], reader: StackCache, trunk: StackCache) -> None:
-        self.parts, self.reader, self.trunk = parts, reader, trunk
+    Args:
+        parts: tokens of the towers that were read once, by name.
+        tower: the text tower whose tokens are said.
+        reader: what that tower remembers.
+        trunk: what the trunk remembers; None: the tower's tokens are read off as they are.
+    """
+
+    def __init__(self, parts: dict[str, Tokens], tower: str, reader: StackCache, trunk: StackCache | None) -> None:
+        self.parts, self.tower, self.reader, self.trunk = parts, tower, reader, trunk
         self.memory: Tokens | None = None
         self.kept: Tensor | None = None
         self.started = False
@@ -31,7 +39,8 @@ class DecodeState:
     def select(self, rows: Tensor) -> None:
         """Keep (and repeat) these rows of the batch; int [new B]. The memory is shared by the beams of a sample."""
         self.reader.select(rows)
-        self.trunk.select(rows)
+        if self.trunk is not None:
+            self.trunk.select(rows)
 
 
 @implements(ModelConfig)
@@ -71,7 +80,7 @@ class Model(nn.Module):
         return head.build(dim)
 
     def forward(self, inputs: Mapping[str, Any], heads: Collection[str] | None = None) -> ModelOutput:
-        """Inputs by tower name (`TextInput`, `ImageInput`, or a bare tensor: ids [B, T], pixels [B, C, h, w]).
+        """Inputs by tower name (`TextInput`, `ImageInput`, `FeaturesInput`, or a bare tensor).
 
         Args:
             inputs: what each tower reads; a tower that is not named has no input.
@@ -86,14 +95,14 @@ class Model(nn.Module):
         fused = self.fusion(parts)
         return self._read(self._continue(fused, None), parts, heads)
 
-    def encode(self, inputs: Mapping[str, Any], skip: str | None = None) -> dict[str, Tokens]:
-        """Every tower's tokens, but that of `skip`."""
+    def encode(self, inputs: Mapping[str, Any], skip: str | None = None, rows: int | None = None) -> dict[str, Tokens]:
+        """Every tower's tokens, but that of `skip`; `rows` is needed where there is no input at all."""
         for name in inputs:
             if name not in self.towers:
                 raise ValueError(unknown("tower", name, self.towers))
-        if not inputs:
+        batch = _tensor(next(iter(inputs.values()))).shape[0] if inputs else rows
+        if batch is None:
             raise ValueError(f"no input: give at least one of {', '.join(self.towers)}")
-        batch = _tensor(next(iter(inputs.values()))).shape[0]
         parts = {}
         for name, tower in self.towers.items():
             if name != skip:
@@ -117,35 +126,52 @@ class Model(nn.Module):
 
     # -------------------------------------------------------------- step by step
 
-    def _reader(self) -> tuple[ReaderFusion, Tower]:
-        """The fusion and the tower whose tokens are decoded one after another."""
-        if not isinstance(self.fusion, ReaderFusion):
-            kind = self.config.fusion.kind if self.config.fusion is not None else "no"
-            raise ValueError(f"{kind} fusion gives no sequence that could be continued")
-        return self.fusion, cast(Tower, self.towers[self.fusion.reader])
-
-    def begin(self, inputs: Mapping[str, Any], max_len: int, static: bool = False) -> DecodeState:
+    def begin(
+        self,
+        inputs: Mapping[str, Any],
+        max_len: int,
+        static: bool = False,
+        head: str | None = None,
+        rows: int | None = None,
+    ) -> DecodeState:
         """Read everything but the text once; at most `max_len` text tokens then follow through `step`.
 
         Args:
-            inputs: what the other towers read; without any, `batch` rows of nothing.
+            inputs: what the other towers read; none where `head` reads its text tower alone.
             max_len: most text tokens a row.
             static: whether every step has the same shapes, so that it can be compiled and exported.
+            head: the language head that says the text; None: the only one there is.
+            rows: texts that are said side by side (B), needed where there is no other input.
+
+        Raises:
+            UserError: this model cannot say one word after another.
+            ValueError: inputs that the head does not see, or neither inputs nor `rows`.
         """
-        fusion, reader = self._reader()
+        head = head or only_speaker(self.config) or ""
+        for problem in speaking_problems(self.config, head):
+            raise UserError(f"model.{problem.path}: {problem.message}")
+        name = said_tower(self.config, head)
+        reader, like = cast(Tower, self.towers[name]), next(self.heads[head].parameters())
+        if self.config.heads[head].source == name:
+            if inputs or rows is None:
+                raise ValueError(f"the head {head} reads the tower {name} alone: give no other input, but rows")
+            return DecodeState({}, name, reader.new_cache(rows, max_len, like, static), None)
+        assert isinstance(self.fusion, ReaderFusion)
         assert self.trunk is not None
-        parts = self.encode(inputs, skip=fusion.reader)
-        batch = _tensor(next(iter(inputs.values()))).shape[0]
-        like = next(self.trunk.parameters())
-        trunk = self.trunk.new_cache(batch, fusion.length_before(parts) + max_len, like, static)
-        return DecodeState(parts, reader.new_cache(batch, max_len, like, static), trunk)
+        parts = self.encode(inputs, name, rows)
+        batch = _tensor(next(iter(inputs.values()))).shape[0] if inputs else rows
+        assert batch is not None
+        trunk = self.trunk.new_cache(batch, self.fusion.length_before(parts) + max_len, like, static)
+        return DecodeState(parts, name, reader.new_cache(batch, max_len, like, static), trunk)
 
     def step(self, text: Any, state: DecodeState, head: str) -> Tensor:
         """Scores after the last of these text tokens; `TextInput` or ids [B, T] -> [B, V]. `state` moves on."""
-        fusion, reader = self._reader()
-        tokens = reader(text, state.reader)
+        tokens = cast(Tower, self.towers[state.tower])(text, state.reader)
+        if state.trunk is None:
+            return self.heads[head](Tokens(tokens.x[:, -1:]))[:, 0]
+        fusion = cast(ReaderFusion, self.fusion)
         if not state.started:
-            fused = fusion({**state.parts, fusion.reader: tokens})
+            fused = fusion({**state.parts, state.tower: tokens})
             state.memory, state.kept, state.started = fused.memory, fused.kept, True
         else:
             fused = Fused(fusion.following(tokens, state.kept), state.memory)
