@@ -29,9 +29,10 @@ class ColumnsConfig(Config):
     label: str | None = None
     """The class, as text or a whole number; null: a column named label, labels, class or category."""
     source: str | None = None
-    """The text to translate; null: a column named source or src."""
+    """The text to translate; null: a column named source or src. Of two files of text (train.en, train.de): how the
+    name of the one ends, en."""
     target: str | None = None
-    """Its translation; null: a column named target or tgt."""
+    """Its translation; null: a column named target or tgt. Of two files of text: how the name of the other ends."""
     split: str | None = None
     """The split's name; null: a column named split, where there is one."""
 
@@ -206,7 +207,7 @@ class ScenesConfig(Config):
     max_objects: Annotated[int, Ge(1), Le(4)] = 4
     """Most objects in a picture."""
     language: Literal["en", "de"] = "en"
-    """Language of the captions."""
+    """Language of the captions, and what is translated; into the other one."""
     train: Positive = 20_000
     """Pictures in the training split."""
     val: Positive = 500
@@ -219,7 +220,7 @@ class DataConfig(Config):
     """Where samples come from and how they are prepared."""
 
     source: str = "scenes"
-    """A folder, a tar or zip, or a table file; `scenes` is the embedded data set. See docs/data.md."""
+    """A folder, a tar or zip, or a table file; `scenes` and `digits` are the embedded data sets. See docs/data.md."""
     table: str | None = None
     """The table inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there, or all of them where
     their names say the split (train.csv, val.csv)."""
@@ -236,9 +237,35 @@ class DataConfig(Config):
     """How text becomes token ids."""
     batch: BatchConfig = BatchConfig()
     """How samples are put together."""
+class DigitsConfig(Config):
+    """The embedded numbers, to be written with their digits in reverse order."""
+
+    seed: Count = 0
+    """Another seed is another draw of numbers; which split a number is in does not depend on it."""
+    shortest: Annotated[int, Ge(2), Le(30)] = 3
+    """Fewest digits of a number."""
+    longest: Annotated[int, Ge(2), Le(30)] = 10
+    """Most digits of a number."""
+    spaced: bool = True
+    """Whether a digit is a word of its own; else a number is one word, which only smaller tokens take apart."""
+    train: Positive = 20_000
+    """Numbers in the training split."""
+    val: Positive = 500
+    """Numbers in the validation split."""
+    test: Positive = 1_000
+    """Numbers in the test split."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Lengths that leave nothing."""
+        if self.shortest > self.longest:
+            yield Problem("shortest", f"{self.shortest} is more than longest {self.longest}")
+
+
     workers: Count = 0
     """Processes that prepare batches; 0: none but the training process."""
     bad_samples: BadSamplesConfig = BadSamplesConfig()
     """What happens when a sample cannot be read."""
     scenes: ScenesConfig = ScenesConfig()
-    """The embedded data set, where it is the source."""
+    """The embedded pictures, where they are the source."""
+    digits: DigitsConfig = DigitsConfig()
+    """The embedded numbers, where they are the source."""

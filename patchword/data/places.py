@@ -14,6 +14,7 @@ from patchword.data.class_folders import gather_classes
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import SearchFinder, is_picture
 from patchword.data.idx import gather_idx
+from patchword.data.parallel import gather_parallel
 from patchword.data.several import SeveralArchives
 from patchword.data.splits import said_split
 from patchword.data.tables import READERS, is_table
@@ -24,7 +25,7 @@ _PACKED = (".tar", ".zip")
 def open_place(
     config: DataConfig, fields: Fields, archive: Archive, pictures: Callable[[], tuple[Archive, str]]
 ) -> NotedSource:
-    """The source in a folder or archive: what its tables say, or else what its files tell of classes.
+    """The source in a folder or archive: what its tables say, its parallel texts, or what its files tell of classes.
 
     Args:
         config: the settings.
@@ -41,6 +42,8 @@ def open_place(
             fields = fields._replace(image=True)  # pictures are there: a table that names none is a mistake
         data = [(name, read_text_file(archive, name, "data.table")) for name in tables]
         return from_tables(config, fields, archive, data, lambda: SearchFinder(*pictures()))
+    if (pairs := gather_parallel(config, archive, fields)) is not None:
+        return finished(config, Origin(archive), pairs)
     if fields.required not in ((), ("label",)) or "label" not in fields.names:
         what = f"{' and '.join(fields.required or ('text',))}s"
         raise UserError(f"{archive.label}: no table of {what} ({', '.join(READERS)}) in it")

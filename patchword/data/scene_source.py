@@ -12,9 +12,13 @@ from patchword.data.file_source import Notes
 from patchword.data.scenes import Scene, SceneWorld
 from patchword.data.splits import Splits
 
+_OTHER = {"en": "de", "de": "en"}
+
 _TEXTS: dict[str, Callable[[SceneWorld, Scene, str], Sequence[str]]] = {
     "caption": lambda world, scene, language: world.captions(scene, language),
     "label": lambda world, scene, _: [world.label(scene)],
+    "source": lambda world, scene, language: world.captions(scene, language),
+    "target": lambda world, scene, language: world.captions(scene, _OTHER[language]),
 }
 """What can be said of a scene, by field; written only when it is asked for."""
 

@@ -6,6 +6,7 @@ data set end in the same `FileSource`: they differ in where tables, pictures and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,14 +14,15 @@ from patchword.config import DataConfig, Fields, UserError, nearest
 from patchword.data.allot import inside
 from patchword.data.archives import Folder, open_archive
 from patchword.data.assemble import from_tables
+from patchword.data.digit_source import DigitSource
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import DirectFinder, Finder, SearchFinder, is_picture
 from patchword.data.places import named_archive, open_place, pictures_of_folder
 from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
 
-SCENES = "scenes"
-"""The name of the embedded data set; a folder of that name is reached as `./scenes`."""
+EMBEDDED: dict[str, Callable[[DataConfig, Fields], NotedSource]] = {"scenes": SceneSource, "digits": DigitSource}
+"""The data sets that need no files, by name; a folder of such a name is reached as `./scenes`."""
 
 
 def open_source(config: DataConfig, fields: Fields) -> NotedSource:
@@ -50,18 +52,18 @@ class Kind(Protocol):
 
 
 class EmbeddedKind:
-    """The data set that is drawn, not read."""
+    """Data that is made up, not read."""
 
     def fits(self, source: str, path: Path) -> bool:
         """Whether it is called by its name."""
-        return source == SCENES
+        return source in EMBEDDED
 
     def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
-        """The scenes."""
+        """Pictures of scenes, or numbers."""
         for name in ("table", "images"):
             if getattr(config, name) is not None:
                 raise UserError(f"data.{name}={getattr(config, name)}: the embedded data set has no files")
-        return SceneSource(config, fields)
+        return EMBEDDED[config.source](config, fields)
 
 
 class MissingKind:
@@ -74,10 +76,10 @@ class MissingKind:
     def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
         """Says so."""
         beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        guess = nearest(path.name, [*beside, SCENES])
+        guess = nearest(path.name, [*beside, *EMBEDDED])
         hint = f"; did you mean {guess!r}?" if guess else ""
         raise UserError(
-            f"data.source={config.source}: no such folder or file{hint} (`{SCENES}` is the embedded data set)"
+            f"data.source={config.source}: no such folder or file{hint} (embedded data sets: {', '.join(EMBEDDED)})"
         )
 
 
