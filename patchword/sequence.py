@@ -30,6 +30,15 @@ class ImageInput(NamedTuple):
     """int [B, 2], height and width of each picture in pixels (0, 0: the sample has none); None: the whole canvas."""
 
 
+class FeaturesInput(NamedTuple):
+    """Vectors that were made elsewhere, as a model reads them: patches, regions, frames."""
+
+    x: Tensor
+    """[B, N, F]."""
+    valid: Tensor | None = None
+    """bool [B, N], True where a vector is real; None: all are. What the others hold is never looked at."""
+
+
 class SequenceInfo(NamedTuple):
     """What is known about the tokens of a sequence. None always means the trivial value."""
 

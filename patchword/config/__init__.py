@@ -138,7 +138,7 @@ from patchword.config.run import (
 from patchword.config.schema import json_schema
 from patchword.config.stack import ResidualConfig, StackConfig
 from patchword.config.tasks import CaptioningTaskConfig, ClassificationTaskConfig, TaskConfig
-from patchword.config.towers import ImageTowerConfig, TextTowerConfig, TowerConfig
+from patchword.config.towers import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, TowerConfig
 
 __all__ = [
     "ALiBiPositionConfig",
@@ -168,6 +168,7 @@ __all__ = [
     "DecodeConfig",
     "DifferentialAttentionConfig",
     "EmbeddingHeadConfig",
+    "FeaturesTowerConfig",
     "FeedForwardConfig",
     "Fields",
     "FilmFusionConfig",

@@ -80,3 +80,14 @@ class ImageTowerConfig(TowerConfig, kind="image"):
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches of a picture of `image_size`."""
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+
+class FeaturesTowerConfig(TowerConfig, kind="features"):
+    """Vectors that were made elsewhere, one after another: patches, regions, frames, spectra."""
+
+    max_len: Positive = 576
+    """Most vectors of a sample that learned positions have a place for."""
+    in_dim: Positive | None = None
+    """Width of the vectors, which a linear map brings to `dim`; null: they are `dim` wide, and there is no map."""
+    embed_norm: bool = False
+    """Whether a norm comes first, after the map where there is one."""

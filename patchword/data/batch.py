@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from patchword.sequence import ImageInput, TextInput
+from patchword.sequence import FeaturesInput, ImageInput, TextInput
 
 
 class BadSample(NamedTuple):
@@ -24,7 +24,7 @@ class BadSample(NamedTuple):
 class Batch(NamedTuple):
     """Samples side by side."""
 
-    inputs: dict[str, ImageInput | TextInput]
+    inputs: Mapping[str, ImageInput | TextInput | FeaturesInput]
     """What each tower reads."""
     targets: dict[str, Tensor]
     """What the loss compares with."""

@@ -8,21 +8,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchword.cache import StackCache
-from patchword.config import ImageTowerConfig, TextTowerConfig, TowerConfig, implements
-from patchword.nn import PatchEmbedding, Stack, TextEmbedding
+from patchword.config import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, TowerConfig, implements
+from patchword.nn import FeatureEmbedding, PatchEmbedding, Stack, TextEmbedding
 from patchword.sequence import Tokens
 
 
 class Tower(nn.Module):
     """Raw input -> tokens [B, T, D]. Without input it runs on no tokens, so that its weights stay in the graph."""
 
-    def __init__(self, config: TowerConfig, embedding: TextEmbedding | PatchEmbedding) -> None:
+    def __init__(self, config: TowerConfig, embedding: TextEmbedding | PatchEmbedding | FeatureEmbedding) -> None:
         super().__init__()
         self.config, self.embedding = config, embedding
         self.stack = Stack(config, embedding.places)
 
     def forward(self, raw: Any, cache: StackCache | None = None) -> Tokens:
-        """`TextInput`, `ImageInput` or a bare tensor -> tokens."""
+        """`TextInput`, `ImageInput`, `FeaturesInput` or a bare tensor -> tokens."""
         tokens = self.embedding(raw)
         x = F.dropout(tokens.x, self.config.embed_dropout) if self.training else tokens.x
         return Tokens(self.stack(Tokens(x, tokens.info), cache=cache), tokens.info)
@@ -50,3 +50,13 @@ class ImageTower(Tower):
 
     def __init__(self, config: ImageTowerConfig) -> None:
         super().__init__(config, PatchEmbedding(config))
+
+
+@implements(FeaturesTowerConfig)
+class FeaturesTower(Tower):
+    """Vectors made elsewhere [B, N, F] -> tokens [B, N, D]."""
+
+    embedding: FeatureEmbedding
+
+    def __init__(self, config: FeaturesTowerConfig) -> None:
+        super().__init__(config, FeatureEmbedding(config))

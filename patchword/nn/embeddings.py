@@ -1,4 +1,4 @@
-"""Raw input to tokens: text by a table, pictures by patches."""
+"""Raw input to tokens: text by a table, pictures by patches, vectors of another model as they are or by a map."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchword.config import ImageTowerConfig, TextTowerConfig, UserError
+from patchword.config import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, UserError
 from patchword.nn.positions import Places
 from patchword.nn.stem import ConvStem
-from patchword.sequence import ImageInput, SequenceInfo, TextInput, Tokens, can_look
+from patchword.sequence import FeaturesInput, ImageInput, SequenceInfo, TextInput, Tokens, can_look
 
 
 class TextEmbedding(nn.Module):
@@ -118,6 +118,46 @@ class PatchEmbedding(nn.Module):
         weight = self.proj.weight
         pixels = torch.zeros(batch, self.channels, 0, 0, device=weight.device, dtype=weight.dtype)
         return ImageInput(pixels, torch.zeros(batch, 2, dtype=torch.long, device=weight.device))
+
+
+class FeatureEmbedding(nn.Module):
+    """Vectors that were made elsewhere, mapped to the width of tokens where they have another.
+
+    A vector's place is its place among the real ones of its row.
+    """
+
+    def __init__(self, config: FeaturesTowerConfig) -> None:
+        super().__init__()
+        self.width = config.in_dim or config.dim
+        self.proj = nn.Linear(config.in_dim, config.dim) if config.in_dim is not None else None
+        self.norm = config.norm.build(config.dim) if config.embed_norm else None
+        self.like: Tensor  # the model's device and type of number: there may be no weight to ask
+        self.register_buffer("like", torch.empty(0), persistent=False)
+        self.places = Places(extent=(config.max_len,))
+
+    def forward(self, features: FeaturesInput | Tensor) -> Tokens:
+        """Vectors [B, N, F] -> tokens [B, N, D]; what stands where none is real changes nothing, even if not finite.
+
+        Raises:
+            UserError: vectors of another width, or a validity of another shape.
+        """
+        x, valid = features if isinstance(features, FeaturesInput) else (features, None)
+        if x.ndim != 3 or x.shape[-1] != self.width:
+            raise UserError(f"features should be [B, N, {self.width}], got {list(x.shape)}")
+        x = x.to(self.like.dtype)
+        if valid is not None:
+            if valid.shape != x.shape[:2]:
+                raise UserError(
+                    f"features {list(x.shape)} need a validity of {list(x.shape[:2])}, got {list(valid.shape)}"
+                )
+            x = x.masked_fill(~valid[..., None], 0.0)
+        if self.proj is not None:
+            x = self.proj(x)
+        return Tokens(x if self.norm is None else self.norm(x), SequenceInfo(valid=valid))
+
+    def empty(self, batch: int) -> FeaturesInput:
+        """What a batch without vectors looks like: none a sample."""
+        return FeaturesInput(self.like.new_zeros(batch, 0, self.width))
 
 
 def _compact(patches: Tensor, pos: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

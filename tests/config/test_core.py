@@ -103,7 +103,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("data", "photos", ["a mapping of settings", "photos"]),
     ("model.towers.image.norm", 5, ["a mapping of settings, or one of layernorm, none, rmsnorm, scalenorm", "5"]),
     ("model.towers.image.norm", None, ["a mapping of settings, or one of layernorm", "null"]),
-    ("model.towers.image", None, ["a mapping of settings, or one of image, text"]),
+    ("model.towers.image", None, ["a mapping of settings, or one of features, image, text"]),
     ("model.towers", ["image"], ["a mapping of names to settings", "['image']"]),
     ("model.towers", None, ["a mapping of names to settings"]),
     ("model.towers", {}, ["at least one tower"]),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from patchword.config import ImageTowerConfig, LanguageHeadConfig, ModelConfig, StackConfig, TextTowerConfig
+from patchword.config import LanguageHeadConfig, ModelConfig, StackConfig, TextTowerConfig
 
 MEANINGS = {
     "B": "samples in the batch",
-    "N": "patches",
+    "N": "patches, or vectors that were made elsewhere",
     "T": "tokens",
     "S": "tokens that are looked at",
     "D": "width of a token",
@@ -76,7 +76,7 @@ def alphabets(
         tokens: rows and length of each tower's sequence by its name, and of the `trunk`'s.
         inner: width inside the feed-forward of each tower, and of the `trunk`.
     """
-    whose = {name: "N" if isinstance(tower, ImageTowerConfig) else "T" for name, tower in model.towers.items()}
+    whose = {name: "T" if isinstance(tower, TextTowerConfig) else "N" for name, tower in model.towers.items()}
     towers = {letter: tokens[name][1] for name, letter in whose.items() if name in tokens}
     whole = tokens["trunk"][1] if "trunk" in tokens else None
     joined = {"N+T": whole} if whole is not None and whole == sum(towers.values()) and len(towers) > 1 else {}

@@ -1,7 +1,8 @@
 """Who sees whom, drawn small: from the masks that a model itself makes of the facts of one sample.
 
-The last quarter of each text is padding there, so that what becomes of padding is seen, too. A mechanism that sees less
-than its mask allows (a pattern, buckets) is asked itself: what of its values reaches which query.
+The last quarter of each text, and of vectors made elsewhere, is padding there, so that what becomes of padding is
+seen, too. A mechanism that sees less than its mask allows (a pattern, buckets) is asked itself: what of its values
+reaches which query.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from patchword.config import AttentionConfig, SoftmaxAttentionConfig
-from patchword.models.tower import TextTower
+from patchword.models.tower import FeaturesTower, TextTower
 from patchword.nn import Attention, View
 from patchword.nn.mechanisms.linformer import LinformerCostWarning
-from patchword.sequence import Mask, TextInput
+from patchword.sequence import FeaturesInput, Mask, TextInput
 from patchword.sizing.tracing.rehearsal import Rehearsal
 from patchword.sizing.walk.calls import Watcher
 
@@ -61,7 +62,7 @@ def sight_of(one: Rehearsal) -> Iterator[Sight]:
     looks: list[_Look] = []
 
     def meet(module: nn.Module, path: str, args: Any) -> None:
-        if isinstance(module, TextTower):
+        if isinstance(module, TextTower | FeaturesTower):
             _pad(args[0])
         if isinstance(module, Attention) and isinstance(args[1], View):
             looks.append(_Look(path, module, args[1].mask, args[0].shape[1]))
@@ -78,9 +79,9 @@ def sight_of(one: Rehearsal) -> Iterator[Sight]:
             yield found._replace(others=len(group) - 1)
 
 
-def _pad(text: Any) -> None:
-    """The last quarter of a text that says what is real is not."""
-    valid = text.valid if isinstance(text, TextInput) else None
+def _pad(raw: Any) -> None:
+    """The last quarter of an input that says what is real is not."""
+    valid = raw.valid if isinstance(raw, TextInput | FeaturesInput) else None
     if valid is not None and not isinstance(valid, FakeTensor):
         with _disable_current_modes():
             valid[:, valid.shape[1] - valid.shape[1] // 4 :] = False
