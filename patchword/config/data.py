@@ -216,27 +216,6 @@ class ScenesConfig(Config):
     """Pictures in the test split, and in `novel`, whose combinations of shape and colour are never seen in training."""
 
 
-class DataConfig(Config):
-    """Where samples come from and how they are prepared."""
-
-    source: str = "scenes"
-    """A folder, a tar or zip, or a table file; `scenes` and `digits` are the embedded data sets. See docs/data.md."""
-    table: str | None = None
-    """The table inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there, or all of them where
-    their names say the split (train.csv, val.csv)."""
-    images: str | None = None
-    """The folder, tar or zip of pictures inside the source; null: the one that is there, or all tars and zips where
-    their names say the split (train-00.tar, val.tar)."""
-    columns: ColumnsConfig = ColumnsConfig()
-    """Which column of the table holds what."""
-    splits: SplitsConfig = SplitsConfig()
-    """Which pictures are for training and which are not."""
-    image: ImageConfig = ImageConfig()
-    """How a file becomes pixels."""
-    tokenizer: TokenizerConfig = BPETokenizerConfig()
-    """How text becomes token ids."""
-    batch: BatchConfig = BatchConfig()
-    """How samples are put together."""
 class DigitsConfig(Config):
     """The embedded numbers, to be written with their digits in reverse order."""
 
@@ -261,6 +240,27 @@ class DigitsConfig(Config):
             yield Problem("shortest", f"{self.shortest} is more than longest {self.longest}")
 
 
+class DataConfig(Config):
+    """Where samples come from and how they are prepared."""
+
+    source: str = "scenes"
+    """A folder, a tar or zip, or a table file; `scenes` and `digits` are the embedded data sets. See docs/data.md."""
+    table: str | None = None
+    """The table inside the source (csv, tsv, json, jsonl, parquet); null: the one that is there, or all of them where
+    their names say the split (train.csv, val.csv)."""
+    images: str | None = None
+    """The folder, tar or zip of pictures inside the source; null: the one that is there, or all tars and zips where
+    their names say the split (train-00.tar, val.tar)."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which column of the table holds what."""
+    splits: SplitsConfig = SplitsConfig()
+    """Which pictures are for training and which are not."""
+    image: ImageConfig = ImageConfig()
+    """How a file becomes pixels."""
+    tokenizer: TokenizerConfig = BPETokenizerConfig()
+    """How text becomes token ids."""
+    batch: BatchConfig = BatchConfig()
+    """How samples are put together."""
     workers: Count = 0
     """Processes that prepare batches; 0: none but the training process."""
     bad_samples: BadSamplesConfig = BadSamplesConfig()
