@@ -24,9 +24,12 @@ _SPECIAL = Vocabulary(bos_id=1, eos_id=-1, pad_id=0)  # no end is ever said: eve
 
 
 class _Words:
-    """All that a task without data asks of its tokenizer."""
+    """All that a task without data asks of its tokenizers."""
 
     bos_id, eos_id, pad_id = _SPECIAL
+
+    def __getitem__(self, tower: str) -> _Words:
+        return self
 
 
 class Training:
@@ -100,7 +103,7 @@ class Generation:
         self.model = planned_model(self.run).build().eval()
         task = cast(CaptioningTaskConfig, self.run.task)
         self.inputs = {task.image: CaptioningTask.full_batch(self.run, self.batch).inputs[task.image]}
-        return lambda: generate(self.model, self.inputs, task.decode, _SPECIAL, task.text)
+        return lambda: generate(self.model, self.inputs, task.decode, _SPECIAL, task.head)
 
     def kept(self) -> list[Tensor]:
         return [*tensors_of(self.model), *(part.pixels for part in cast(Any, self.inputs).values())]

@@ -30,7 +30,7 @@ def command(
 
     if task is not None and task not in TaskConfig.kinds:
         raise UserError(f"--task: {unknown('task', task, TaskConfig.kinds)}")
-    fields = cast(type[TaskConfig], TaskConfig.kinds[task]).fields if task is not None else ANYTHING
+    fields = cast(TaskConfig, TaskConfig.kinds[task]()).fields if task is not None else ANYTHING
 
     changes = {path.removeprefix("data."): value for path, value in parse_overrides(overrides or []).items()}
     with picture_counter() as progress:

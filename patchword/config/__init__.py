@@ -137,7 +137,13 @@ from patchword.config.run import (
 )
 from patchword.config.schema import json_schema
 from patchword.config.stack import ResidualConfig, StackConfig
-from patchword.config.tasks import CaptioningTaskConfig, ClassificationTaskConfig, TaskConfig
+from patchword.config.tasks import (
+    CaptioningTaskConfig,
+    ChoosingTaskConfig,
+    ClassificationTaskConfig,
+    SayingTaskConfig,
+    TaskConfig,
+)
 from patchword.config.towers import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, TowerConfig
 
 __all__ = [
@@ -154,6 +160,7 @@ __all__ = [
     "BytesTokenizerConfig",
     "CaptioningTaskConfig",
     "CharactersTokenizerConfig",
+    "ChoosingTaskConfig",
     "ClassificationTaskConfig",
     "CoAttentionFusionConfig",
     "ColumnsConfig",
@@ -234,6 +241,7 @@ __all__ = [
     "RunConfig",
     "RunError",
     "SampleDecodeConfig",
+    "SayingTaskConfig",
     "ScaleNormConfig",
     "ScenesConfig",
     "ScheduleConfig",

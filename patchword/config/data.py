@@ -183,7 +183,7 @@ class BatchConfig(Config):
     size: Positive = 64
     """Most samples in a batch."""
     captions: Positive = 1
-    """Captions of a picture that are learnt together: the picture is read once for all of them."""
+    """Texts said of a sample (captions of a picture) that are learnt together: what they share is read once for all."""
     max_tokens: Positive | None = None
     """Most text tokens in a batch, padding included; null: no limit."""
     bucket: Count = 32

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from patchword.config import UserError, nearest, read_file
-from patchword.data.base import Record, Split
 
 FILE = "labels.json"
 UNSEEN = -1
 """Stands for a class that training never saw."""
-
-
-def label_of(record: Record) -> str:
-    """The one class of a record.
-
-    Raises:
-        UserError: it has several.
-    """
-    labels = record.texts["label"]
-    if len(labels) != 1:
-        raise UserError(f"{record.id} has {len(labels)} labels ({', '.join(labels)}); a sample is of one class")
-    return labels[0]
 
 
 class Labels:
@@ -35,17 +22,22 @@ class Labels:
         self._numbers = {name: number for number, name in enumerate(self.names)}
 
     @classmethod
-    def of(cls, split: Split) -> Labels:
-        """The classes of a split, sorted.
+    def of(cls, names: Iterable[str], where: str, most: int | None = None) -> Labels:
+        """The classes that samples are of, sorted.
+
+        Args:
+            names: the class of each sample.
+            where: what the samples are of, for the message.
+            most: only so many, the most frequent (of equally frequent ones, those that sort first); None: all.
 
         Raises:
-            UserError: there are fewer than two, or a record has several.
+            UserError: there are fewer than two.
         """
-        counts = Counter(label_of(split.record(index)) for index in range(len(split)))
+        counts = Counter(names)
         if len(counts) < 2:
-            there = f"all {len(split)} samples are {next(iter(counts))!r}" if counts else "it has no samples"
-            raise UserError(f"split {split.name!r} has no two classes to tell apart: {there}")
-        return cls(sorted(counts))
+            there = f"all {counts.total()} samples are {next(iter(counts))!r}" if counts else "it has no samples"
+            raise UserError(f"{where} has no two classes to tell apart: {there}")
+        return cls(sorted(sorted(counts, key=lambda name: (-counts[name], name))[:most]))
 
     @classmethod
     def load(cls, folder: Path) -> Labels:

@@ -46,7 +46,7 @@ def test_a_folder_of_classes(call, pets: Path, tmp_path: Path) -> None:
     found = call("evaluate", run, "--json").json
     assert (found["split"], found["count"], found["confusion"]["said"]) == ("val", 4, ["cat", "dog"])
     for words, message in (
-        (("--image", picture, "--text", "a"), "classification reads no text"),
+        (("--image", picture, "--text", "a"), "this model reads no text"),
         ((), "name at least one picture"),
     ):
         refused = call("predict", run, *words)

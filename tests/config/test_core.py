@@ -214,7 +214,7 @@ def test_all_errors_of_a_file_stand_in_one_message() -> None:
         ("model.fusion.kind", "corss"),
         ("model.heads.text.tied", 3),
         ("data.image.height", -64),
-        ("task.text", 5),
+        ("task.head", 5),
     ],
 )
 def test_no_phantoms_follow_from_a_wrong_part(path: str, value: Any) -> None:

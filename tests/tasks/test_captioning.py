@@ -100,11 +100,11 @@ def test_the_loss_is_that_of_each_caption_alone(together: int, preset: str) -> N
     ours = task.loss(model, batch)
 
     total, count = torch.zeros((), dtype=torch.float64), 0
-    single = CaptioningTask(task.config, load_config(preset, TOY), task.tokenizer)
+    single = CaptioningTask(task.config, load_config(preset, TOY), task.tokenizers)
     for example in each(single, split):
         if not hasattr(example, "pixels"):
             continue
-        ids = torch.tensor(example.captions)
+        ids = torch.tensor([saying.says for saying in example.sayings])
         scores = model({"image": example.pixels[None], "text": ids[:, :-1]}).heads["text"]
         total = total + F.cross_entropy(scores[0], ids[0, 1:], reduction="sum")
         count += ids.shape[1] - 1
@@ -159,15 +159,16 @@ def test_captions_are_made_once_and_names_still_fit_their_pictures() -> None:
 
 def test_blank_pictures_are_all_the_same_to_the_model() -> None:
     task, model = prepared(**{"task.blank": True})
-    said = task.say(model, [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(3)], "cpu")
-    assert len(set(said)) == 1
-    example = each(task, ToySplit("val", 2, None))[0]
-    assert not example.pixels.any()
+    pictures = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(3)]
+    assert len(set(task.say(model, pictures, [{}] * 3, "cpu"))) == 1
+    split = ToySplit("val", 2, None)
+    batch = task.examples(split, train=False).collate(each(task, split))
+    assert not batch.inputs["image"].pixels.any()
 
 
 def test_long_captions_keep_their_end() -> None:
     task, _ = prepared(**{"model.text.max_len": 5, "task.decode.max_len": 5})
-    ids = task.caption_ids("red blue green dog cat runs sits")
+    ids = task.said_ids("red blue green dog cat runs sits")
     assert len(ids) == 6
     assert ids[-1] == task.tokenizer.eos_id
 
@@ -203,7 +204,7 @@ def test_evaluation_loss_is_the_mean_over_all_tokens() -> None:
 def test_a_prompt_is_continued() -> None:
     task, model = prepared()
     picture = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8)]
-    assert task.say(model, picture, "cpu", "red dog")[0][0].startswith("red dog")
+    assert task.say(model, picture, [{}], "cpu", "red dog")[0][0].startswith("red dog")
 
 
 def test_pictures_of_several_sizes_share_a_batch() -> None:
@@ -211,7 +212,7 @@ def test_pictures_of_several_sizes_share_a_batch() -> None:
         **{"data.image.resize": "fit", "data.image.multiple": 8, "model.image.position.kind": "sinusoidal"}
     )
     small, wide = (torch.randint(0, 256, (3, *side), dtype=torch.uint8) for side in ((8, 8), (8, 16)))
-    together = task.say(model, [small, wide], "cpu")
-    alone = [task.say(model, [p], "cpu")[0] for p in (small, wide)]
+    together = task.say(model, [small, wide], [{}, {}], "cpu")
+    alone = [task.say(model, [p], [{}], "cpu")[0] for p in (small, wide)]
     assert [t for t, _ in together] == [t for t, _ in alone]
     assert [s for _, s in together] == pytest.approx([s for _, s in alone], abs=1e-4)

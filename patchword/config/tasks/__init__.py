@@ -1,0 +1,17 @@
+"""Choices of what is learnt from what: one class a task, which also says what it reads and what it cannot work with."""
+
+from __future__ import annotations
+
+from patchword.config.tasks.base import TaskConfig
+from patchword.config.tasks.captioning import CaptioningTaskConfig
+from patchword.config.tasks.choosing import ChoosingTaskConfig
+from patchword.config.tasks.classification import ClassificationTaskConfig
+from patchword.config.tasks.saying import SayingTaskConfig
+
+__all__ = [
+    "CaptioningTaskConfig",
+    "ChoosingTaskConfig",
+    "ClassificationTaskConfig",
+    "SayingTaskConfig",
+    "TaskConfig",
+]

@@ -1,0 +1,97 @@
+"""The tokenizers of a task's text towers: made from its training texts, kept in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Self, cast
+
+from patchword.config import ModelConfig, RunConfig, TextTowerConfig, UserError
+from patchword.data.text import Tokenizer
+
+_MOST_TEXTS = 100_000  # that a tokenizer is trained on; more change little and cost minutes
+
+Texts = Callable[[str], Iterator[str]]
+"""What a text tower of that name reads or says in training, in order."""
+
+
+class Tokenizers:
+    """A tokenizer for each text tower; towers that share a table share it."""
+
+    def __init__(self, run: RunConfig, of_owner: dict[str, Tokenizer]) -> None:
+        self.model, self._of_owner = run.model, of_owner
+
+    @classmethod
+    def train(cls, run: RunConfig, towers: Sequence[str], texts: Texts) -> Self:
+        """Made from what these towers read and say.
+
+        Raises:
+            UserError: there is nothing to learn from.
+        """
+        made = {}
+        for owner, members in _by_owner(run.model, towers).items():
+            # one after another, so that a long first tower leaves the others no fewer texts
+            each = _MOST_TEXTS // len(members)
+            of_members = (text for tower in members for text in islice(texts(tower), each))
+            made[owner] = Tokenizer.train(run.data.tokenizer, of_members)
+        return cls(run, made)
+
+    @classmethod
+    def load(cls, run: RunConfig, towers: Sequence[str], folder: Path) -> Self:
+        """As `save` left them in `folder`.
+
+        Raises:
+            UserError: one is missing or broken.
+        """
+        owners = list(_by_owner(run.model, towers))
+        return cls(run, {owner: Tokenizer.load(folder / _file(owner, owners)) for owner in owners})
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json`, or where there are several, `tokenizer.TOWER.json` of each tower with a table."""
+        for owner, tokenizer in self._of_owner.items():
+            tokenizer.save(folder / _file(owner, list(self._of_owner)))
+
+    def __getitem__(self, tower: str) -> Tokenizer:
+        return self._of_owner[_owner(self.model, tower)]
+
+    def ids(self, tower: str, text: str, extra: int = 0) -> list[int]:
+        """Token ids, `<bos>` and `<eos>` included, cut to what the tower can place and `extra` more."""
+        most = cast(TextTowerConfig, self.model.towers[tower]).max_len + extra
+        return self[tower].encode(text, most)
+
+    def model_config(self) -> ModelConfig:
+        """The run's model with the sizes of the vocabularies filled in.
+
+        Raises:
+            UserError: a table has fewer rows than its tokenizer has entries.
+        """
+        towers = dict(self.model.towers)
+        for name, tower in self.model.towers.items():
+            owner = _owner(self.model, name)
+            if not isinstance(tower, TextTowerConfig) or owner not in self._of_owner:
+                continue
+            size = self._of_owner[owner].vocab_size
+            if tower.vocab_size is not None and tower.vocab_size < size:
+                raise UserError(
+                    f"model.towers.{name}.vocab_size {tower.vocab_size} is less than the tokenizer's {size}: "
+                    "leave it null, or lower data.tokenizer.vocab_size"
+                )
+            towers[name] = tower.replace(vocab_size=tower.vocab_size or size)
+        return self.model.replace(towers=towers)
+
+
+def _owner(model: ModelConfig, tower: str) -> str:
+    own = model.towers[tower]
+    return own.shares if isinstance(own, TextTowerConfig) and own.shares is not None else tower
+
+
+def _by_owner(model: ModelConfig, towers: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for tower in towers:
+        found.setdefault(_owner(model, tower), []).append(tower)
+    return found
+
+
+def _file(owner: str, owners: Sequence[str]) -> str:
+    return "tokenizer.json" if len(owners) == 1 else f"tokenizer.{owner}.json"
