@@ -50,16 +50,22 @@ def paired_words(
 
     Raises `UserError` for no candidates, differing lengths, or a candidate without references.
     """
+    checked_pairs(candidates, references)
+    return [
+        (caption_words(candidate), [caption_words(reference) for reference in given])
+        for candidate, given in zip(candidates, references, strict=True)
+    ]
+
+
+def checked_pairs(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Raises `UserError` for no candidates, differing lengths, or a candidate without references."""
     if isinstance(candidates, str):
         raise UserError("candidates is one string; give a list of captions, one a picture")
     if len(candidates) != len(references):
         raise UserError(f"{len(candidates)} candidates but {len(references)} lists of references: give each its list")
     if not candidates:
         raise UserError("no captions to score: the list of candidates is empty")
-    pairs = []
-    for i, (candidate, given) in enumerate(zip(candidates, references)):
+    for i, given in enumerate(references):
         # A bare string would pass as a list of one-letter references.
         if isinstance(given, str) or not given:
             raise UserError(f"references[{i}] is {given!r}: give a list of at least one caption")
-        pairs.append((caption_words(candidate), [caption_words(reference) for reference in given]))
-    return pairs
