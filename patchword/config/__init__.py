@@ -84,6 +84,8 @@ from patchword.config.model import (
 from patchword.config.overrides import override, parse_overrides
 from patchword.config.parts import (
     FeedForwardConfig,
+    SimilarityHeadConfig,
+    TokenHeadConfig,
     GEGLUConfig,
     GLUConfig,
     InitConfig,
@@ -253,6 +255,7 @@ __all__ = [
     "StackConfig",
     "StandardFeedForwardConfig",
     "StridedPatternConfig",
+    "SimilarityHeadConfig",
     "SummaryConfig",
     "SwiGLUConfig",
     "TaskConfig",
@@ -266,6 +269,7 @@ __all__ = [
     "TruncatedNormalInitConfig",
     "UserError",
     "VectorFusionConfig",
+    "TokenHeadConfig",
     "WeightedFusionConfig",
     "WordPieceTokenizerConfig",
     "WordsTokenizerConfig",

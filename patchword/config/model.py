@@ -19,13 +19,17 @@ from patchword.config.towers import TextTowerConfig, TowerConfig
 
 
 class HeadConfig(Config, family="head"):
+    """What a model gives."""
+
+
+class TokenHeadConfig(HeadConfig):
     """What is read off the tokens."""
 
     source: str = "trunk"
     """Whose tokens: `trunk`, or a tower's name."""
 
 
-class LanguageHeadConfig(HeadConfig, kind="language"):
+class LanguageHeadConfig(TokenHeadConfig, kind="language"):
     """A score for each vocabulary entry at each token."""
 
     text: str = "text"
@@ -40,7 +44,7 @@ class LanguageHeadConfig(HeadConfig, kind="language"):
     """The norm of `transform`."""
 
 
-class LabelHeadConfig(HeadConfig, kind="label"):
+class LabelHeadConfig(TokenHeadConfig, kind="label"):
     """A score for each class."""
 
     num_classes: Positive | None = None
@@ -51,7 +55,7 @@ class LabelHeadConfig(HeadConfig, kind="label"):
     """A map of that vector and this function come before the scores (tanh: BERT's pooler); null: nothing does."""
 
 
-class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
+class EmbeddingHeadConfig(TokenHeadConfig, kind="embedding"):
     """One vector for a whole sequence."""
 
     out_dim: Positive | None = 128
@@ -62,6 +66,29 @@ class EmbeddingHeadConfig(HeadConfig, kind="embedding"):
     """Whether the map to it has an offset."""
     normalize: bool = True
     """Whether its length is 1."""
+
+
+class SimilarityHeadConfig(HeadConfig, kind="similarity"):
+    """How alike the vectors of two embedding heads are: a score for each pair of one of each."""
+
+    rows: str = "image"
+    """The embedding head whose vectors are the rows of the scores."""
+    columns: str = "text"
+    """The embedding head whose vectors are the columns of the scores."""
+    temperature: PositiveFloat | None = 0.07
+    """What dot products are divided by at the start; it is learned (Radford et al. 2021). Null: scores are the dot
+    products themselves."""
+    max_scale: PositiveFloat = 100.0
+    """Most that training lets dot products be multiplied by."""
+    bias: float | None = None
+    """What is added to them at the start; it is learned (Zhai et al. 2023). Null: nothing."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A start beyond what training allows, and a head that is compared with itself."""
+        if self.temperature is not None and self.temperature * self.max_scale < 1:
+            yield Problem("max_scale", f"{self.max_scale} is less than the scale of the start, 1 / {self.temperature}")
+        if self.rows == self.columns:
+            yield Problem("columns", f"{self.columns!r} are the rows, too: name two heads")
 
 
 # ------------------------------------------------------------------ the model
@@ -165,9 +192,13 @@ class ModelConfig(Config):
             )
 
     def _head_problems(self, name: str, head: HeadConfig) -> Iterator[Problem]:
-        where, sources = f"heads.{name}", [*self.towers, *(["trunk"] if self.trunk is not None else [])]
-        if head.source not in sources:
-            yield Problem(f"{where}.source", unknown("source", head.source, sources))
+        where = f"heads.{name}"
+        if isinstance(head, SimilarityHeadConfig):
+            yield from self._similarity_problems(where, head)
+        if not isinstance(head, TokenHeadConfig):
+            return
+        if head.source not in self._sources:
+            yield Problem(f"{where}.source", unknown("source", head.source, self._sources))
             return
         dim = self.source_dim(head)
         if isinstance(head, LanguageHeadConfig):
@@ -183,12 +214,34 @@ class ModelConfig(Config):
         if pool is not None:
             yield from under(f"{where}.pool", pool.misfits(dim))
 
+    def _similarity_problems(self, where: str, head: SimilarityHeadConfig) -> Iterator[Problem]:
+        known = {name: other for name, other in self.heads.items() if isinstance(other, EmbeddingHeadConfig)}
+        for side in ("rows", "columns"):
+            if getattr(head, side) not in known:
+                yield Problem(f"{where}.{side}", unknown("embedding head", getattr(head, side), known))
+        if head.rows in known and head.columns in known:
+            rows, columns = (self.embedding_dim(known[name]) for name in (head.rows, head.columns))
+            if None not in (rows, columns) and rows != columns:
+                message = f"vectors of {head.rows} are {rows} wide, those of {head.columns} {columns}"
+                yield Problem(f"{where}.columns", message)
+
     @property
     def fused_dim(self) -> int:
         """Width of the tokens that a fusion gives: the trunk's, or without one that of the first tower."""
         return self.trunk.dim if self.trunk is not None else next(iter(self.towers.values())).dim
 
-    def source_dim(self, head: HeadConfig) -> int:
+    def embedding_dim(self, head: EmbeddingHeadConfig) -> int | None:
+        """Width of the vectors of a head; None: it reads what there is not."""
+        if head.out_dim is not None or head.source not in self._sources:
+            return head.out_dim
+        return self.source_dim(head)
+
+    @property
+    def _sources(self) -> list[str]:
+        """What heads can read."""
+        return [*self.towers, *(["trunk"] if self.trunk is not None else [])]
+
+    def source_dim(self, head: TokenHeadConfig) -> int:
         """Width of the tokens that a head reads."""
         if head.source == "trunk":
             assert self.trunk is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from patchword.config.errors import Problem, unknown
 from patchword.config.fusion import FusionConfig, ReaderFusionConfig
-from patchword.config.model import LanguageHeadConfig, ModelConfig
+from patchword.config.model import LanguageHeadConfig, ModelConfig, TokenHeadConfig
 from patchword.config.stack import StackConfig
 from patchword.config.towers import TextTowerConfig
 
@@ -24,7 +24,9 @@ def said_tower(model: ModelConfig, head: str) -> str:
 
     For a model and a head of which `speaking_problems` has nothing to say.
     """
-    source = model.heads[head].source
+    own = model.heads[head]
+    assert isinstance(own, TokenHeadConfig)
+    source = own.source
     return model.fusion.reader if source == "trunk" and isinstance(model.fusion, ReaderFusionConfig) else source
 
 

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from patchword.cache import StackCache
-from patchword.config import LanguageHeadConfig, ModelConfig, TextTowerConfig, UserError, implements, unknown
+from patchword.config import (
+    LanguageHeadConfig,
+    ModelConfig,
+    SimilarityHeadConfig,
+    TextTowerConfig,
+    TokenHeadConfig,
+    UserError,
+    implements,
+    unknown,
+)
 from patchword.config.speaking import only_speaker, said_tower, speaking_problems
 from patchword.models.output import ModelOutput
 from patchword.models.tower import TextTower, Tower
@@ -74,6 +83,8 @@ class Model(nn.Module):
 
     def _head(self, name: str) -> nn.Module:
         head = self.config.heads[name]
+        if not isinstance(head, TokenHeadConfig):
+            return head.build()
         dim = self.config.source_dim(head)
         if isinstance(head, LanguageHeadConfig):
             return head.build(dim, cast(TextTower, self.towers[head.text]).embedding.table)
@@ -116,13 +127,19 @@ class Model(nn.Module):
         return Tokens(x[:, fused.start :], SequenceInfo(valid=valid))
 
     def _read(self, trunk: Tokens | None, parts: dict[str, Tokens], heads: Collection[str] | None) -> ModelOutput:
-        wanted = self.heads.keys() if heads is None else heads
-        out = {}
-        for name in wanted:
-            source = self.config.heads[name].source
-            tokens = trunk if source == "trunk" else parts[source]
-            out[name] = self.heads[name](tokens)
-        return ModelOutput(trunk, parts, out)
+        found: dict[str, Tensor] = {}
+
+        def read(name: str) -> Tensor:
+            if name not in found:
+                head = self.config.heads[name]
+                if isinstance(head, SimilarityHeadConfig):
+                    found[name] = self.heads[name](read(head.rows), read(head.columns))
+                else:
+                    source = cast(TokenHeadConfig, head).source
+                    found[name] = self.heads[name](trunk if source == "trunk" else parts[source])
+            return found[name]
+
+        return ModelOutput(trunk, parts, {name: read(name) for name in (self.heads if heads is None else heads)})
 
     # -------------------------------------------------------------- step by step
 
@@ -152,7 +169,7 @@ class Model(nn.Module):
             raise UserError(f"model.{problem.path}: {problem.message}")
         name = said_tower(self.config, head)
         reader, like = cast(Tower, self.towers[name]), next(self.heads[head].parameters())
-        if self.config.heads[head].source == name:
+        if cast(LanguageHeadConfig, self.config.heads[head]).source == name:
             if inputs or rows is None:
                 raise ValueError(f"the head {head} reads the tower {name} alone: give no other input, but rows")
             return DecodeState({}, name, reader.new_cache(rows, max_len, like, static), None)

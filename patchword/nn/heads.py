@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patchword.config import EmbeddingHeadConfig, LabelHeadConfig, LanguageHeadConfig, NormConfig, UserError, implements
+from patchword.config import (
+    EmbeddingHeadConfig,
+    LabelHeadConfig,
+    LanguageHeadConfig,
+    NormConfig,
+    SimilarityHeadConfig,
+    UserError,
+    implements,
+)
 from patchword.nn.activations import ACTIVATIONS
 from patchword.sequence import Tokens
 
@@ -89,3 +100,38 @@ class EmbeddingHead(nn.Module):
         if self.proj is not None:
             y = self.proj(y)
         return F.normalize(y, dim=-1) if self.normalize else y
+
+
+@implements(SimilarityHeadConfig)
+class SimilarityHead(nn.Module):
+    """How alike vectors of two heads are: exp(log_scale) a . b + bias (Radford et al. 2021; Zhai et al. 2023).
+
+    `log_scale` and `bias` are [1], and None where the configuration has none.
+    """
+
+    def __init__(self, config: SimilarityHeadConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.log_scale = nn.Parameter(torch.empty(1)) if config.temperature is not None else None
+        self.bias = nn.Parameter(torch.empty(1)) if config.bias is not None else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """As configured."""
+        if self.log_scale is not None and self.config.temperature is not None:
+            nn.init.constant_(self.log_scale, -math.log(self.config.temperature))
+        if self.bias is not None and self.config.bias is not None:
+            nn.init.constant_(self.bias, self.config.bias)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """[N, D], [M, D] -> [N, M]."""
+        scores = a @ b.T
+        if self.log_scale is not None:
+            scores = scores * self.log_scale.exp().to(scores.dtype)
+        return scores if self.bias is None else scores + self.bias.to(scores.dtype)
+
+    def after_step(self) -> None:
+        """Keep the scale at `max_scale` at most; the trainer calls it after each step, others who train must, too."""
+        if self.log_scale is not None:
+            with torch.no_grad():
+                self.log_scale.clamp_(max=math.log(self.config.max_scale))

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from patchword.config import TrainConfig
 from patchword.data.batch import Batch
+from patchword.nn.adapters import merged
+from patchword.nn.heads import SimilarityHead
 from patchword.nn.mechanisms import Mechanism
 from patchword.sequence import can_look
 from patchword.tasks.base import Task
@@ -54,7 +56,9 @@ class Learner:
         self.precision = Precision(config.precision, device)
         freeze(model, config.optimizer.freeze)
         self.weights = [p for p in model.parameters() if p.requires_grad]
-        self.mechanisms = [m for m in model.modules() if isinstance(m, Mechanism)]
+        self.stepped: list[Mechanism | SimilarityHead] = [
+            m for m in model.modules() if isinstance(m, Mechanism | SimilarityHead)
+        ]
         self.optimizer = build_optimizer(model, config.optimizer)
         self.ema = Ema(model, config.ema) if config.ema is not None else None
         self._broken = torch.zeros((), dtype=torch.bool, device=device)
@@ -113,8 +117,8 @@ class Learner:
         scaler.step(self.optimizer)
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        for mechanism in self.mechanisms:
-            mechanism.after_step()
+        for part in self.stepped:
+            part.after_step()
         if self.ema is not None:
             self.ema.update(number)
 
