@@ -17,23 +17,6 @@ from patchword.config import UserError
 from patchword.tasks.metrics import edit_distances, edit_rates, exact_match, translation_scores
 
 WORDS = "a the two dog dog's cat red t-shirt Runs, jumps on in grass. Straße ЁЖИК 3.5"
-    "a",
-    "the",
-    "two",
-    "dog",
-    "dog's",
-    "cat",
-    "red",
-    "t-shirt",
-    "Runs,",
-    "jumps",
-    "on",
-    "in",
-    "grass.",
-    "Straße",
-    "ЁЖИК",
-    "3.5",
-]
 
 
 def corpus(seed: int, size: int, references: int = 1) -> tuple[list[str], list[list[str]]]:
