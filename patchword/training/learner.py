@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from patchword.config import TrainConfig
 from patchword.data.batch import Batch
-from patchword.nn.adapters import merged
 from patchword.nn.heads import SimilarityHead
 from patchword.nn.mechanisms import Mechanism
 from patchword.sequence import can_look
