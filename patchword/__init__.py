@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from patchword.api import create_model, evaluate, load, load_config, presets, train
     from patchword.config import ConfigError, RunConfig, RunError, UserError
     from patchword.costs import calibrate, explain, largest_batch, published, size, size_report, verify
+    from patchword.models.inputs import inputs_from
     from patchword.plans import fit, plan, plan_scale
     from patchword.training.convert import convert
 
@@ -24,6 +25,7 @@ _HOMES = {
     "evaluate": "patchword.api",
     "explain": "patchword.costs",
     "fit": "patchword.plans",
+    "inputs_from": "patchword.models.inputs",
     "largest_batch": "patchword.costs",
     "load": "patchword.api",
     "load_config": "patchword.models.presets",
@@ -51,6 +53,7 @@ __all__ = [  # loaded on first use, so that `import patchword` does not import t
     "evaluate",
     "explain",
     "fit",
+    "inputs_from",
     "largest_batch",
     "load",
     "load_config",

@@ -14,10 +14,12 @@ from patchword.config import (
     TokenizerConfig,
     UserError,
     override,
+    read_file,
 )
 from patchword.models.folder import model_folder, read_model
 from patchword.models.model import Model
-from patchword.models.presets import load_config
+from patchword.models.presets import PRESETS, load_config
+from patchword.models.presets.files import configuration_file, is_model_alone
 from patchword.models.presets.shapes import SHAPES
 
 _FEWEST_CLASSES = 2
@@ -27,7 +29,7 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
     """A new model with fresh weights, or with those of a folder.
 
     Args:
-        spec: the name of a preset or a shape, a .yaml or .json file, a mapping (of a run or of a model alone), or a
+        spec: the name of a preset or a shape, a .yaml or .json file or a mapping (of a run or of a model alone), or a
             configuration; or a folder with a model's weights (a run's, its `model/`, or what `patchword convert`
             wrote), which it gets.
         overrides: dotted settings, as on the command line: `**{"model.text.vocab_size": 1000}`.
@@ -42,8 +44,11 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
         return read_model(folder, overrides)
     if isinstance(spec, str) and spec in SHAPES:
         spec = SHAPES[spec]()
-    if isinstance(spec, Mapping) and "towers" in spec:
+    if isinstance(spec, Mapping) and is_model_alone(spec):
         spec = ModelConfig.from_dict(spec)
+    elif isinstance(spec, str | Path) and str(spec) not in PRESETS and (file := configuration_file(spec)) is not None:
+        data = read_file(file)
+        spec = ModelConfig.from_dict(data, str(spec)) if is_model_alone(data) else spec
     if isinstance(spec, ModelConfig):
         changes = {path.removeprefix("model."): value for path, value in overrides.items()}
         return (override(spec, changes) if changes else spec).build()

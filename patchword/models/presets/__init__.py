@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from patchword.config import RunConfig, UserError, override, read_file, unknown
+from patchword.config import RunConfig, UserError, override, unknown
 from patchword.models.presets import captioner, classifier, layouts
+from patchword.models.presets.files import configuration_file, read_run
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
     "captioner-tiny": captioner.tiny,
@@ -62,7 +63,8 @@ def load_config(
 ) -> RunConfig:
     """A configuration from a preset's name, a file, plain data or itself, with dotted changes over it.
 
-    A file or mapping may name a `preset` and hold only what differs from it.
+    A file or mapping may name a `preset` and hold only what differs from it. A path that is not there may be one of the
+    files that come with the package (`configs/...`).
 
     Raises:
         UserError: naming everything that is wrong.
@@ -79,9 +81,9 @@ def load_config(
         inside = Path(spec) / "config.yaml"
         hint = f"that run's is {inside}" if inside.is_file() else f"data is named by data.source={spec}"
         raise UserError(f"{spec} is a folder, not a preset ({', '.join(PRESETS)}) or a .yaml or .json file; {hint}")
-    elif Path(spec).suffix in (".yaml", ".yml", ".json") or Path(spec).exists():
+    elif (file := configuration_file(spec)) is not None:
         source = str(spec)
-        config = _from_data(read_file(spec), source)
+        config = _from_data(read_run(file, source), source)
     else:
         raise UserError(unknown("preset", str(spec), PRESETS) + "; or name a .yaml or .json file")
     return override(config, changes, f"{source} with overrides") if changes else config
