@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--split", default="val")
     arguments = parser.parse_args()
-    source = open_source(DataConfig(source=arguments.source), CaptioningTaskConfig.fields)
+    source = open_source(DataConfig(source=arguments.source), CaptioningTaskConfig().fields)
     train, split = source.splits["train"], source.splits[arguments.split]
     seen = Counter(" ".join(caption_words(c)) for i in range(len(train)) for c in train.record(i).texts["caption"])
     caption, times = seen.most_common(1)[0]

@@ -40,7 +40,7 @@ WORDS = ["dog", "cat", "a", "runs", "in", "the", "snow", ",", '"quoted"', "Ünï
 
 
 def open_source(config: DataConfig) -> NotedSource:
-    return sources.open_source(config, CaptioningTaskConfig.fields)
+    return sources.open_source(config, CaptioningTaskConfig().fields)
 
 
 def picture(kind: str = "JPEG") -> bytes:
