@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from patchword.config.core import Config
 from patchword.config.errors import Problem
 from patchword.config.numbers import Count, Positive, Share
+from patchword.config.tokenizers import BPETokenizerConfig, TokenizerConfig
 
 
 class ColumnsConfig(Config):
@@ -105,76 +106,6 @@ class ImageConfig(Config):
         """Sides that are rounded to more than they may be."""
         if self.resize == "fit" and self.multiple > min(self.height, self.width):
             yield Problem("multiple", f"{self.multiple} is more than a side of {self.height} x {self.width} pixels")
-
-
-class TokenizerConfig(Config, family="tokenizer"):
-    """How text becomes token ids; trained on the training split only."""
-
-    lowercase: bool = True
-    """Whether text is lower-cased first."""
-
-    def most_entries(self) -> int | None:
-        """The largest vocabulary that training can give; None: it depends on the data alone."""
-        return getattr(self, "vocab_size", None)
-
-
-_SPECIALS = 4  # padding, start, end, unknown
-
-
-class BytesTokenizerConfig(TokenizerConfig, kind="bytes"):
-    """One token a UTF-8 byte."""
-
-    def most_entries(self) -> int:
-        """The bytes and the special tokens."""
-        return _SPECIALS + 256
-
-
-class CharactersTokenizerConfig(TokenizerConfig, kind="characters"):
-    """One token a character of the training split."""
-
-
-class BPETokenizerConfig(TokenizerConfig, kind="bpe"):
-    """Byte-pair encoding over bytes (Sennrich et al. 2016; GPT-2's byte alphabet)."""
-
-    vocab_size: Positive = 4096
-    """Most entries, special tokens and the 256 bytes included."""
-    min_frequency: Positive = 2
-    """A pair seen less often is not merged."""
-
-    def problems(self) -> Iterator[Problem]:
-        """A vocabulary without room for every byte."""
-        yield from _too_few(self.vocab_size, _SPECIALS + 256, "the special tokens and the 256 bytes")
-
-
-class WordPieceTokenizerConfig(TokenizerConfig, kind="wordpiece"):
-    """WordPiece (Schuster and Nakajima 2012), words split at blanks and punctuation."""
-
-    vocab_size: Positive = 4096
-    """Most entries, special tokens included."""
-    min_frequency: Positive = 2
-    """A piece seen less often is not made; a character counts wherever it stands."""
-
-    def problems(self) -> Iterator[Problem]:
-        """A vocabulary without room for any piece."""
-        yield from _too_few(self.vocab_size, _SPECIALS + 1, "the special tokens and one piece")
-
-
-class WordsTokenizerConfig(TokenizerConfig, kind="words"):
-    """Whole words, split at blanks and punctuation; rare ones become the unknown token."""
-
-    vocab_size: Positive = 4096
-    """Most entries, special tokens included."""
-    min_frequency: Positive = 2
-    """A word seen less often is unknown."""
-
-    def problems(self) -> Iterator[Problem]:
-        """A vocabulary without room for any word."""
-        yield from _too_few(self.vocab_size, _SPECIALS + 1, "the special tokens and one word")
-
-
-def _too_few(vocab_size: int, least: int, what: str) -> Iterator[Problem]:
-    if vocab_size < least:
-        yield Problem("vocab_size", f"should be at least {least} ({what}), got {vocab_size}")
 
 
 class BatchConfig(Config):
