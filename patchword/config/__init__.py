@@ -30,7 +30,6 @@ from patchword.config.data import (
     ImageConfig,
     ScenesConfig,
     SplitsConfig,
-    SwappedMatchingConfig,
 )
 from patchword.config.decoding import (
     BeamDecodeConfig,
@@ -141,6 +140,14 @@ from patchword.config.tasks import (
     SayingTaskConfig,
     TaskConfig,
 )
+from patchword.config.tokenizers import (
+    BPETokenizerConfig,
+    BytesTokenizerConfig,
+    CharactersTokenizerConfig,
+    TokenizerConfig,
+    WordPieceTokenizerConfig,
+    WordsTokenizerConfig,
+)
 from patchword.config.towers import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, TowerConfig
 
 __all__ = [
@@ -149,15 +156,6 @@ __all__ = [
     "AttentionPoolConfig",
     "AugmentConfig",
     "BPETokenizerConfig",
-    TranslationTaskConfig,
-)
-from patchword.config.tokenizers import (
-    BPETokenizerConfig,
-    BytesTokenizerConfig,
-    CharactersTokenizerConfig,
-    TokenizerConfig,
-    WordPieceTokenizerConfig,
-    WordsTokenizerConfig,
     "BadSamplesConfig",
     "BatchConfig",
     "BeamDecodeConfig",
