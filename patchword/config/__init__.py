@@ -74,12 +74,12 @@ from patchword.config.model import (
     LabelHeadConfig,
     LanguageHeadConfig,
     ModelConfig,
+    SimilarityHeadConfig,
+    TokenHeadConfig,
 )
 from patchword.config.overrides import override, parse_overrides
 from patchword.config.parts import (
     FeedForwardConfig,
-    SimilarityHeadConfig,
-    TokenHeadConfig,
     GEGLUConfig,
     GLUConfig,
     InitConfig,
