@@ -35,7 +35,11 @@ LEVEL = {room: level for level, rooms in enumerate(reversed(LAYERS)) for room in
 
 # A library, and the only places that may import it.
 HOMES = {
-    "torch.distributed": ("patchword.training.parallel", "patchword.sizing.planning.shards"),
+    "torch.distributed": (
+        "patchword.training.parallel",
+        "patchword.sizing.planning.shards",
+        "patchword.tasks.gathered",
+    ),
     "PIL": ("patchword.data",),
     "simplejpeg": ("patchword.data",),
     "tokenizers": ("patchword.data",),

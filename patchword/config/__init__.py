@@ -19,6 +19,12 @@ from patchword.config.attention import (
     StridedPatternConfig,
     TopKAttentionConfig,
 )
+from patchword.config.contrast import (
+    ContrastConfig,
+    InfoNCEContrastConfig,
+    SigmoidContrastConfig,
+    TripletContrastConfig,
+)
 from patchword.config.core import Config, implements
 from patchword.config.data import (
     AugmentConfig,
@@ -178,6 +184,7 @@ __all__ = [
     "DataConfig",
     "DecodeConfig",
     "DifferentialAttentionConfig",
+    "ContrastConfig",
     "EmbeddingHeadConfig",
     "FeaturesTowerConfig",
     "FeedForwardConfig",
@@ -201,6 +208,7 @@ __all__ = [
     "LanguageHeadConfig",
     "LastPoolConfig",
     "LayerNormConfig",
+    "InfoNCEContrastConfig",
     "LayeredFusionConfig",
     "LayersConfig",
     "LearnedPoolConfig",
@@ -258,6 +266,8 @@ __all__ = [
     "StandardFeedForwardConfig",
     "StridedPatternConfig",
     "SimilarityHeadConfig",
+    "SigmoidContrastConfig",
+    "SimilarityHeadConfig",
     "SummaryConfig",
     "SwiGLUConfig",
     "TaskConfig",
@@ -277,6 +287,8 @@ __all__ = [
     "WordsTokenizerConfig",
     "XavierInitConfig",
     "YarnRotaryScalingConfig",
+    "TranslationTaskConfig",
+    "TripletContrastConfig",
     "implements",
     "json_schema",
     "nearest",
