@@ -19,14 +19,18 @@ class ColumnsConfig(Config):
 
     image: str | None = None
     """The picture's path, or in parquet its bytes; null: a column named image, img, image_path, file_name, filename,
-    path or file."""
+    path, file, image_id or img_id."""
     caption: str | None = None
     """The caption, or a list of them; null: a column named caption, captions, text or sentence. Where columns NAME_0 to
     NAME_9 are there, all of them are captions. Names that are not chosen here match in any case."""
     question: str | None = None
     """The question; null: a column named question or questions."""
     answer: str | None = None
-    """Its answer; null: a column named answer or answers."""
+    """Its answer, or a list of what several people answered; null: a column named answer or answers."""
+    answer_separator: str | None = None
+    """What stands between several answers in one cell ("; "); null: a cell is one answer."""
+    question_type: str | None = None
+    """What kind of question it is, for figures by kind; null: a column named question_type, where there is one."""
     label: str | None = None
     """The class, as text or a whole number; null: a column named label, labels, class or category."""
     source: str | None = None
@@ -34,6 +38,8 @@ class ColumnsConfig(Config):
     name of the one ends, en."""
     target: str | None = None
     """Its translation; null: a column named target or tgt. Of two files of text: how the name of the other ends."""
+    text: str | None = None
+    """Running text for language modelling; null: a column named text, content, document, caption, captions or sentence."""
     split: str | None = None
     """The split's name; null: a column named split, where there is one."""
 
@@ -130,6 +136,23 @@ class BadSamplesConfig(Config):
     """With `skip`, training stops once more than this share of the samples read was bad."""
 
 
+class MatchingConfig(Config, family="matching"):
+    """Captions some of which are wrong, and a label that says which are right: yes or no."""
+
+
+class SwappedMatchingConfig(MatchingConfig, kind="swapped"):
+    """Some captions are exchanged for one of another picture of the same split."""
+
+    share: Share = 0.5
+    """Share of captions that are."""
+    seed: Count = 0
+    """Seed of which, and of whose."""
+
+
+class AlteredMatchingConfig(MatchingConfig, kind="altered"):
+    """One caption of each embedded scene; half of the time exactly one thing in it is wrong."""
+
+
 class ScenesConfig(Config):
     """The embedded data set."""
 
@@ -190,6 +213,8 @@ class DataConfig(Config):
     """How a file becomes pixels."""
     tokenizer: TokenizerConfig = BPETokenizerConfig()
     """How text becomes token ids."""
+    matching: MatchingConfig | None = None
+    """Whether captions are made wrong, so that a model can learn which belong to their picture; null: they are not."""
     batch: BatchConfig = BatchConfig()
     """How samples are put together."""
     workers: Count = 0

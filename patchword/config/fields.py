@@ -19,3 +19,8 @@ class Fields(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """All of them, the required ones first."""
         return (*self.required, *self.optional)
+
+    @property
+    def parallel(self) -> bool:
+        """Whether the texts of a record go together, the first of each field, the second of each, and so on."""
+        return len(self.required) > 1

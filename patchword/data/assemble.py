@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 
 from patchword.config import DataConfig, Fields
 from patchword.data.allot import Origin, allot
+from patchword.data.annotations import with_annotations
 from patchword.data.archives import Archive
 from patchword.data.columns import choose_columns
 from patchword.data.file_source import FileSource, FileSplit, Notes, Records
 from patchword.data.finder import Finder
 from patchword.data.gather import Gathered, Part, gather
-from patchword.data.splits import said_split
+from patchword.data.splits import split_of_path
 from patchword.data.tables import read_table
 
 
@@ -36,10 +37,11 @@ def from_tables(
         UserError: a table, a list or the settings are wrong, or nothing is left.
     """
     parts = []
-    for name, data in tables:
-        table = read_table(posixpath.join(archive.label, name), data)
-        parts.append(Part(table, choose_columns(table, config.columns, fields), said_split(posixpath.basename(name))))
-    gathered = gather(parts, fields, find)
+    opened = [(name, read_table(posixpath.join(archive.label, name), data)) for name, data in tables]
+    for name, table in with_annotations(opened):
+        columns = choose_columns(table, config.columns, fields)
+        parts.append(Part(table, columns, split_of_path(name), posixpath.dirname(name)))
+    gathered = gather(parts, fields, find, config.columns.answer_separator)
     column = next((part.columns.split for part in parts if part.columns.split is not None), None)
     return finished(config, Origin(archive, tuple(name for name, _ in tables), column), gathered)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from patchword.config import ColumnsConfig, Fields, UserError, nearest, unknown
 from patchword.data.tables import Table, where
 
-IMAGE = ("image", "img", "image_path", "file_name", "filename", "path", "file")
+IMAGE = ("image", "img", "image_path", "file_name", "filename", "path", "file", "image_id", "img_id")
 SPLIT = ("split",)
 
 
@@ -27,6 +27,13 @@ class TextColumn(NamedTuple):
     """Whether the same text twice is one."""
 
 
+def _answer(cell: Any) -> str | None:
+    """An answer is a text; VQA's own files keep {answer, answer_id, answer_confidence}."""
+    if isinstance(cell, dict):
+        cell = cell.get("answer")
+    return cell if isinstance(cell, str) else None
+
+
 def _label(cell: Any) -> str | None:
     """A class is a name; numbers are names, too."""
     if isinstance(cell, bool):
@@ -37,12 +44,16 @@ def _label(cell: Any) -> str | None:
 FIELDS: dict[str, TextColumn] = {
     "caption": TextColumn(("caption", "captions", "text", "sentence"), "a caption or a list of them", numbered=True),
     "question": TextColumn(("question", "questions")),
-    "answer": TextColumn(("answer", "answers")),
+    "answer": TextColumn(("answer", "answers"), "an answer or a list of them", read=_answer),
+    "question_type": TextColumn(("question_type",), "the name of a kind of question"),
     "label": TextColumn(
         ("label", "labels", "class", "category"), "a class: text or a whole number", read=_label, once=True
     ),
     "source": TextColumn(("source", "src")),
     "target": TextColumn(("target", "tgt")),
+    "text": TextColumn(
+        ("text", "content", "document", "caption", "captions", "sentence"), "a text or a list of them", numbered=True
+    ),
 }
 """Every text that a record may have."""
 
@@ -69,7 +80,8 @@ class Sample(NamedTuple):
     picture: bytes | None
     """The picture itself, where the table holds it."""
     texts: Mapping[str, tuple[str, ...]]
-    """By field, without the empty ones; nothing at all where a text that must be there is empty."""
+    """By field, without the empty ones; nothing at all where a text that must be there is empty. Where several fields
+    must be there, they are parallel: what a row says once goes with each of the others."""
     empty: Mapping[str, int]
     """How many texts that should be there were empty, by field; a row of several columns that says nothing has one."""
     split: str
@@ -85,6 +97,8 @@ def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Colum
     for name in FIELDS:
         if name not in fields.names and getattr(config, name) is not None:
             raise UserError(f"data.columns.{name}={getattr(config, name)}: this task reads no {name}")
+    if config.answer_separator is not None and "answer" not in fields.names:
+        raise UserError(f"data.columns.answer_separator={config.answer_separator}: this task reads no answer")
     image = ()
     if fields.image is not False:
         image = _choose(table, "image", config.image, IMAGE, required=fields.image is True)
@@ -96,6 +110,8 @@ def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Colum
         found = _choose(
             table, name, getattr(config, name), column.usual, column.numbered, required=name in fields.required
         )
+        if name not in fields.required and any(set(found) & set(other) for other in texts.values()):
+            continue  # the same column under a second name: a caption is a text, too
         texts |= {name: found} if found else {}
     if not texts:
         usual = [name for field in fields.names for name in FIELDS[field].usual]
@@ -104,8 +120,8 @@ def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Colum
     return Columns(image[0] if image else None, texts, split[0] if split else None)
 
 
-def samples(table: Table, columns: Columns, fields: Fields) -> Iterator[Sample]:
-    """Every row of the table.
+def samples(table: Table, columns: Columns, fields: Fields, separator: str | None = None) -> Iterator[Sample]:
+    """Every row of the table; `separator` stands between several answers in one cell.
 
     Raises:
         UserError: a cell does not hold what it should; the message names its line.
@@ -125,13 +141,31 @@ def samples(table: Table, columns: Columns, fields: Fields) -> Iterator[Sample]:
         said, empty = {}, {}
         for field, found in columns.texts.items():
             texts = [text for name in found for text in _texts(table, number, name, FIELDS[field], by_name[name])]
-            said[field] = tuple(filter(None, texts))
+            if field == "answer" and separator is not None:
+                texts = [part.strip() for text in texts for part in text.split(separator)]
+            said[field] = texts
             # of numbered columns, pictures with fewer captions leave the last ones empty
-            empty[field] = len(texts) - len(said[field]) if len(found) == 1 else int(not said[field])
+            empty[field] = texts.count("") if len(found) == 1 else int(not any(texts))
+        said = side_by_side(where(table, number), said, fields)
         musts = fields.required or tuple(columns.texts)
         whole = all(said[name] for name in fields.required) and any(said.values())
         missing = {name: empty[name] for name in musts if empty[name]}
         yield Sample(number, image, picture, said if whole else {}, missing, (split or "").strip())
+
+
+def side_by_side(place: str, said: Mapping[str, Sequence[str]], fields: Fields) -> dict[str, tuple[str, ...]]:
+    """The texts of a row without the empty ones; where several fields must be there, as many of each, in pairs."""
+    if not fields.parallel:
+        return {name: tuple(filter(None, texts)) for name, texts in said.items()}
+    count = max(map(len, said.values()))
+    for name, texts in said.items():
+        if len(texts) not in (1, count):
+            other = next(n for n, t in said.items() if len(t) == count)
+            raise UserError(f"{place}: {len(texts)} {name}s, but {count} {other}s: they should go in pairs")
+    columns = [texts if len(texts) == count else [*texts] * count for texts in said.values()]
+    rows = [dict(zip(said, row, strict=True)) for row in zip(*columns, strict=True)]
+    whole = [row for row in rows if all(row[name] for name in fields.required)]
+    return {name: tuple(row[name] for row in whole) for name in said}
 
 
 def _choose(
@@ -179,6 +213,8 @@ def _picture(table: Table, number: int, column: str, cell: Any) -> tuple[str, by
     path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, None)
     if isinstance(path, bytes):
         path, data = None, path
+    if type(path) is int and column.lower().endswith("id"):  # numbers that stand for pictures are named so
+        path = str(path)
     if isinstance(data, bytes):
         return (path if isinstance(path, str) and path.strip() else f"{table.unit} {number}").strip(), data
     if not isinstance(path, str) or not path.strip():

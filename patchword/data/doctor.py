@@ -27,7 +27,7 @@ _FORMATS = {
     b"MM\0*": "TIFF",
 }
 
-_OFTEN_ALIKE = ("question", "answer")
+_OFTEN_ALIKE = ("question", "answer", "question_type")
 """Of one picture several of these may well be the same."""
 
 
@@ -51,7 +51,7 @@ def check(
         patchword.config.UserError: the data set cannot be opened at all.
     """
     source = open_source(config, fields)
-    examination = _Examination(config.image.max_pixels, source.has_pictures)
+    examination = _Examination(config.image.max_pixels, source.has_pictures, one_label=not fields.parallel)
     count = sum(map(len, source.splits.values()))
     step = 1.0 if limit is None else max(1.0, count / max(1, limit))
     total = count if limit is None else min(count, max(0, limit))
@@ -72,8 +72,9 @@ def check(
 class _Examination:
     """What is gathered on the way through a data set."""
 
-    def __init__(self, max_pixels: int, pictures: bool) -> None:
+    def __init__(self, max_pixels: int, pictures: bool, one_label: bool) -> None:
         self._max_pixels = max_pixels
+        self._one_label = one_label
         self._pictures = pictures
         self._bad: dict[str, Finding] = {}
         self._repeated: dict[str, Finding] = {}
@@ -95,7 +96,7 @@ class _Examination:
             self._texts[split.name][field] += len(texts)
             if field == "label":
                 self._labels[split.name].update(texts)
-                if len(texts) > 1:
+                if len(texts) > 1 and self._one_label:
                     self._several.add(f"{record.id}: {', '.join(texts)}")
                 continue
             self._words[field] += [len(text.split()) for text in texts]

@@ -24,6 +24,8 @@ class Part(NamedTuple):
     columns: Columns
     split: str | None
     """The split that its name says."""
+    folder: str = ""
+    """Where in the source it lies: of pictures of one name, those there are meant."""
 
 
 @dataclass
@@ -41,26 +43,31 @@ class Gathered:
     not_in_table: int = 0
 
 
-def gather(parts: Sequence[Part], fields: Fields, find: Callable[[], Finder]) -> Gathered:
+def gather(parts: Sequence[Part], fields: Fields, find: Callable[[], Finder], separator: str | None = None) -> Gathered:
     """Read tables.
 
     Args:
         parts: the tables.
         fields: what is read of them.
         find: where their pictures are; asked only when a row names one by its path.
+        separator: what stands between several answers in one cell.
 
     Raises:
         UserError: a row is wrong, or none of the pictures is there.
     """
     reading = _Reading(find)
     empty: dict[str, list[str]] = defaultdict(list)
+    names = [name for name in fields.names if any(name in part.columns.texts for part in parts)]
     for part in parts:
-        for sample in samples(part.table, part.columns, fields):
+        for sample in samples(part.table, part.columns, fields, separator):
+            entry = reading.entry(sample, part, len(parts) > 1)
             place = where(part.table, sample.number)
-            entry = reading.entry(sample, place, part.table if len(parts) > 1 else None, part.table.unit)
-            for name, texts in sample.texts.items():
-                there = entry.texts.setdefault(name, [])
-                there += [text for text in dict.fromkeys(texts) if text not in there] if FIELDS[name].once else texts
+            for name in names if fields.parallel and sample.texts else sample.texts:
+                there, texts = entry.texts.setdefault(name, []), sample.texts.get(name)
+                if texts is None:  # another table has it: what goes together stays in step
+                    texts = [""] * len(sample.texts[fields.required[0]])
+                once = FIELDS[name].once and not fields.parallel
+                there += [text for text in dict.fromkeys(texts) if text not in there] if once else texts
             split = sample.split if part.columns.split is not None else part.split
             entry.splits.update(dict.fromkeys([split] if split else []))
             for name, count in sample.empty.items():
@@ -75,7 +82,8 @@ class _Reading:
         self.entries: dict[str, Entry] = {}
         self.held: dict[str, bytes] = {}
         self._find = find
-        self._files: dict[str, str] = {}
+        self._files: dict[tuple[str, str], str] = {}
+        self._ids: set[str] = set()
 
     @cached_property
     def finder(self) -> Finder:
@@ -86,22 +94,28 @@ class _Reading:
         """Whether a row named a picture by its path."""
         return bool(self._files)
 
-    def entry(self, sample: Sample, place: str, of_several: Table | None, unit: str) -> Entry:
+    def entry(self, sample: Sample, part: Part, of_several: bool) -> Entry:
         """The entry of a row's picture; a row without one has an entry of its own."""
+        place = where(part.table, sample.number)
         if sample.image is None:
-            name = place if of_several else f"{unit} {sample.number}"
+            name = place if of_several else f"{part.table.unit} {sample.number}"
             return self.entries.setdefault(name, Entry(name, None))
         if sample.picture is not None:
             return self._holding(sample.image, sample.picture, place)
         if self.held:
             raise UserError(f"{place}: names a picture by its path, but rows before it hold theirs in the table")
-        file = self._files.get(sample.image)
+        file = self._files.get((part.folder, sample.image))
         if file is None:
             try:
-                file = self._files.setdefault(sample.image, self.finder.find(sample.image))
+                file = self.finder.find(sample.image, part.folder)
             except UserError as error:
                 raise UserError(f"{place}: {error}") from error
-        return self.entries.setdefault(file, Entry(sample.image, file))
+            self._files[part.folder, sample.image] = file
+        if file not in self.entries:
+            name = file if sample.image in self._ids else sample.image
+            self._ids.add(name)
+            self.entries[file] = Entry(name, file)
+        return self.entries[file]
 
     def _holding(self, name: str, picture: bytes, place: str) -> Entry:
         if self._files:

@@ -15,8 +15,9 @@ from patchword.data.file_source import NotedSource
 from patchword.data.finder import SearchFinder, is_picture
 from patchword.data.idx import gather_idx
 from patchword.data.parallel import gather_parallel
+from patchword.data.running import open_running
 from patchword.data.several import SeveralArchives
-from patchword.data.splits import said_split
+from patchword.data.splits import split_of_path
 from patchword.data.tables import READERS, is_table
 
 _PACKED = (".tar", ".zip")
@@ -25,7 +26,8 @@ _PACKED = (".tar", ".zip")
 def open_place(
     config: DataConfig, fields: Fields, archive: Archive, pictures: Callable[[], tuple[Archive, str]]
 ) -> NotedSource:
-    """The source in a folder or archive: what its tables say, its parallel texts, or what its files tell of classes.
+    """The source in a folder or archive: what its tables say, its parallel or running texts, or what its files tell of
+    classes.
 
     Args:
         config: the settings.
@@ -44,6 +46,10 @@ def open_place(
         return from_tables(config, fields, archive, data, lambda: SearchFinder(*pictures()))
     if (pairs := gather_parallel(config, archive, fields)) is not None:
         return finished(config, Origin(archive), pairs)
+    if "text" in fields.required or ("text" in fields.names and not any(map(is_picture, archive.names))):
+        running = open_running(config, archive)
+        if running is not None:
+            return running
     if fields.required not in ((), ("label",)) or "label" not in fields.names:
         what = f"{' and '.join(fields.required or ('text',))}s"
         raise UserError(f"{archive.label}: no table of {what} ({', '.join(READERS)}) in it")
@@ -80,14 +86,16 @@ def _refuse_columns(config: DataConfig) -> None:
 
 
 def pictures_of_folder(config: DataConfig, path: Path, folder: Folder) -> Archive:
-    """Where the pictures of a folder are: in the place of the settings, loose, or in tars and zips at its top.
+    """Where the pictures of a folder are: in the place of the settings, loose, or in tars and zips at its top
+    or in its folders of splits (train/images.tar).
 
     Raises:
         UserError: there are none, or in several places.
     """
     if config.images is not None:
         return named_archive(config, path)
-    packed = [name for name in folder.names if "/" not in name and name.lower().endswith(_PACKED)]
+    tars = [name for name in folder.names if name.lower().endswith(_PACKED)]
+    packed = [name for name in tars if "/" not in name] or [n for n in tars if n.count("/") == 1 and split_of_path(n)]
     loose = next((name for name in folder.names if is_picture(name)), None)
     if loose is None and not packed:
         why = "no pictures in it, and no tar or zip of pictures (links that lead out of it are not followed)"
@@ -116,7 +124,7 @@ def named_archive(config: DataConfig, root: Path) -> Archive:
 
 
 def _say_splits(names: Iterable[str]) -> bool:
-    return all(said_split(posixpath.basename(name)) is not None for name in names)
+    return all(split_of_path(name) is not None for name in names)
 
 
 def _ambiguous(label: str, what: str, names: Iterable[str], setting: str) -> str:

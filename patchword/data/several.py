@@ -11,7 +11,7 @@ from patchword.data.strings import Strings
 
 
 class SeveralArchives:
-    """Archives under names of their own: file `x` of the archive `train-00` is `train-00/x`."""
+    """Archives under names of their own: file `x` of the archive `train-00` is `train-00/x`, or `train/images/x`."""
 
     def __init__(self, label: str, archives: Mapping[str, Archive]) -> None:
         self.label = label
@@ -20,8 +20,8 @@ class SeveralArchives:
 
     def has(self, name: str) -> bool:
         """Whether a file of that name can be read."""
-        key, _, inner = name.partition("/")
-        return key in self._archives and self._archives[key].has(inner)
+        key = self._key(name)
+        return key is not None and self._archives[key].has(name[len(key) + 1 :])
 
     def beside(self, name: str) -> list[str]:
         """The files in the same folder."""
@@ -30,7 +30,11 @@ class SeveralArchives:
 
     def read(self, name: str) -> bytes:
         """The content of a file."""
-        key, _, inner = name.partition("/")
-        if key not in self._archives:
+        key = self._key(name)
+        if key is None:
             raise BadImage("missing", f"not in {self.label}")
-        return self._archives[key].read(inner)
+        return self._archives[key].read(name[len(key) + 1 :])
+
+    def _key(self, name: str) -> str | None:
+        parts = name.split("/")
+        return next((key for n in (1, 2) if (key := "/".join(parts[:n])) in self._archives), None)

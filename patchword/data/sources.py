@@ -10,14 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from patchword.config import DataConfig, Fields, UserError, nearest
+from patchword.config import DataConfig, Fields, SwappedMatchingConfig, UserError, nearest
 from patchword.data.allot import inside
 from patchword.data.archives import Folder, open_archive
 from patchword.data.assemble import from_tables
 from patchword.data.digit_source import DigitSource
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import DirectFinder, Finder, SearchFinder, is_picture
+from patchword.data.matched import MatchedSource, captions_alone
 from patchword.data.places import named_archive, open_place, pictures_of_folder
+from patchword.data.running import is_running, open_running
 from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
 
@@ -35,6 +37,20 @@ def open_source(config: DataConfig, fields: Fields) -> NotedSource:
     Raises:
         UserError: there is nothing of that name, or it cannot be understood; the message says what is wrong where.
     """
+    matching = config.matching
+    if matching is None:
+        return _opened(config, fields)
+    if isinstance(matching, SwappedMatchingConfig):
+        return MatchedSource(_opened(config, captions_alone(fields)), matching)
+    if config.source != "scenes":
+        raise UserError(
+            f"data.matching.kind={matching.kind}: only the embedded scenes know what to alter (swapped: any)"
+        )
+    captions_alone(fields)
+    return _opened(config, fields)
+
+
+def _opened(config: DataConfig, fields: Fields) -> NotedSource:
     path = Path(config.source).expanduser()
     return next(kind for kind in KINDS if kind.fits(config.source, path)).open(config, fields, path)
 
@@ -119,6 +135,25 @@ class TableKind:
         return from_tables(config, fields, folder, [(path.name, data)], find)
 
 
+class RunningKind:
+    """A file of running text, or of token ids."""
+
+    def fits(self, source: str, path: Path) -> bool:
+        """Whether it is called so."""
+        return path.is_file() and is_running(path.name)
+
+    def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
+        """What is in it."""
+        if "text" not in fields.names:
+            raise UserError(
+                f"data.source={config.source}: is running text, but {' and '.join(fields.names)} are needed: "
+                "name a table, or a folder that holds one"
+            )
+        running = open_running(config, Folder(path.parent), path.name)
+        assert running is not None
+        return running
+
+
 class ArchiveKind:
     """A tar or zip that holds pictures, and their table or their classes."""
 
@@ -139,5 +174,5 @@ class ArchiveKind:
         return open_place(config, fields, archive, lambda: (archive, prefix))
 
 
-KINDS: tuple[Kind, ...] = (EmbeddedKind(), MissingKind(), FolderKind(), TableKind(), ArchiveKind())
+KINDS: tuple[Kind, ...] = (EmbeddedKind(), MissingKind(), FolderKind(), TableKind(), RunningKind(), ArchiveKind())
 """In the order in which they are asked."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
@@ -36,6 +37,17 @@ def said_split(name: str) -> str | None:
     match = _PART.fullmatch(name.lower().split(".", 1)[0])
     split = split_name(match[1]) if match else ""
     return split if split in ("train", "val", "test") else None
+
+
+_DATED = re.compile(r"(?:.*_)?(train|val|test)(?:-dev)?(?:19|20)\d\d(?:_.*)?")
+
+
+def split_of_path(path: str) -> str | None:
+    """The split that a file's name says, also with a year (`mscoco_val2014_questions.json`), else its folder's name."""
+    name = posixpath.basename(path)
+    dated = _DATED.fullmatch(name.lower().split(".", 1)[0])
+    said = dated[1] if dated else said_split(name)
+    return said or said_split(posixpath.basename(posixpath.dirname(path)))
 
 
 def share_split(config: SplitsConfig, name: str) -> str:

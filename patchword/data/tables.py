@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from patchword.config import UserError
+from patchword.data.json_layouts import rows_of
 
 
 class Row(NamedTuple):
@@ -135,13 +136,7 @@ def _read_parquet(name: str, data: bytes) -> Table:
 
 
 def _read_json(name: str, data: bytes) -> Table:
-    content = _parse(name, decode(name, data))
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
-        items = _coco(name, content)
-    else:
-        items = content
-    if not isinstance(items, list):
-        raise UserError(f'{name}: should be a list of objects, or {{"images": [...], "annotations": [...]}}')
+    items = rows_of(name, _parse(name, decode(name, data)))
     return ObjectsTable(name, "entry", [(i, _object(f"{name}, entry {i}", item)) for i, item in enumerate(items, 1)])
 
 
@@ -178,33 +173,6 @@ def _object(place: str, item: Any) -> Mapping[str, Any]:
     if not isinstance(item, dict):
         raise UserError(f"{place}: should be an object, got {str(item)[:40]!r}")
     return item
-
-
-def _coco(name: str, content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """One row an annotation, with the fields of its image (COCO's layout: Lin et al. 2014)."""
-    for key in ("images", "annotations"):
-        if not isinstance(content[key], list):
-            raise UserError(f"{name}: {key!r} should be a list")
-    images = {}
-    for number, item in enumerate(content["images"], 1):
-        image = _object(f"{name}, image {number}", item)
-        images[_key(f"{name}, image {number}", image, "id")] = image
-    rows = []
-    for number, item in enumerate(content["annotations"], 1):
-        place = f"{name}, annotation {number}"
-        annotation = _object(place, item)
-        image = images.get(_key(place, annotation, "image_id"))
-        if image is None:
-            raise UserError(f"{place}: no image has the id {annotation['image_id']!r}")
-        rows.append({**image, **annotation})
-    return rows
-
-
-def _key(place: str, item: Mapping[str, Any], field: str) -> int | str:
-    value = item.get(field)
-    if not isinstance(value, int | str):
-        raise UserError(f"{place}: {field!r} should be a number or text, got {value!r}")
-    return value
 
 
 READERS: dict[str, Reader] = {

@@ -32,7 +32,7 @@ def picture() -> bytes:
     return out.getvalue()
 
 
-def opened(source: str | Path, fields: Fields = ClassificationTaskConfig.fields, **settings: Any) -> NotedSource:
+def opened(source: str | Path, fields: Fields = ClassificationTaskConfig().fields, **settings: Any) -> NotedSource:
     return open_source(DataConfig(source=str(source), **settings), fields)
 
 
