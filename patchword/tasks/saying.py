@@ -335,9 +335,9 @@ class SayingTask(Task):
         batch = Batch(self.shown.inputs(pictures, reads), {}, ()).to(device)
         start = self.tokenizer.encode(prompt or "")[:-1]
         prompts = torch.tensor(start, device=device).expand(len(reads), -1)
-        decode = self.config.decode
-        if prompt:  # the whole text still has to find a place in the model
-            decode = decode.replace(max_len=max(1, min(decode.max_len, self.max_tokens - len(start))))
+        # the whole text has to find a place in the model
+        most = max(1, min(self.config.decode.max_len, self.max_tokens - len(start)))
+        decode = self.config.decode.replace(max_len=most)
         out = generate(model, batch.inputs, decode, self.vocabulary, self.config.head, prompts)
         texts = [self.tokenizer.decode([*start, *ids]) for ids in out.ids]
         return list(zip(texts, out.log_probs, strict=True))

@@ -7,6 +7,7 @@ from patchword.config.tasks.captioning import CaptioningTaskConfig
 from patchword.config.tasks.choosing import ChoosingTaskConfig
 from patchword.config.tasks.classification import ClassificationTaskConfig
 from patchword.config.tasks.saying import SayingTaskConfig
+from patchword.config.tasks.translation import TranslationTaskConfig
 
 __all__ = [
     "CaptioningTaskConfig",
@@ -14,4 +15,5 @@ __all__ = [
     "ClassificationTaskConfig",
     "SayingTaskConfig",
     "TaskConfig",
+    "TranslationTaskConfig",
 ]

@@ -7,24 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from patchword.config import (
-    CrossFusionConfig,
-    LanguageHeadConfig,
-    LayerNormConfig,
-    LearnedPositionConfig,
-    ModelConfig,
-    PositionConfig,
-    ResidualConfig,
-    SinusoidalPositionConfig,
-    SoftmaxAttentionConfig,
-    StackConfig,
-    StandardFeedForwardConfig,
-    TextTowerConfig,
-)
+from patchword.config import LearnedPositionConfig, ModelConfig
 from patchword.models.convert.keymap import Entry, linear, linears, packed
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import SAME, Scaled, SplitHeads, Transform, Unwrapped
+from patchword.models.presets import tutorials
+from patchword.models.presets.tutorials import Sizes
 
 SOURCE, TARGET = "towers.source", "towers.target"
 
@@ -33,45 +22,18 @@ class TranslatorLayout(Layout):
     """What they have in common: one shape of both stacks, sinusoidal positions, a map of its own to scores."""
 
     interleaved = True
-    pre_norm = False
-    """Whether norms stand before each step, and after the last one."""
-    bias = True
-    """Whether attention's maps have offsets."""
-    embed_scale = False
-    """Whether embeddings are multiplied by sqrt(dim)."""
-    norm = LayerNormConfig()
-    """The norms."""
     sizes: tuple[str, str, str, str, str] = ("d_model", "num_layers", "num_heads", "d_ff", "max_seq_length")
     """Their names of width, depth, heads, inner width and the longest text."""
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers and a trunk."""
         dim, depth, heads, hidden, longest = (settings.number(name) for name in self.sizes)
-        own = SoftmaxAttentionConfig(num_heads=heads, bias=self.bias, out_bias=self.bias)
-        source = TextTowerConfig(
-            dim=dim,
-            depth=depth,
-            vocab_size=settings.number("src_vocab"),
-            max_len=longest,
-            embed_scale=self.embed_scale,
-            position=self.position(),
-            attention=own,
-            ffn=StandardFeedForwardConfig(hidden_dim=hidden, activation="relu"),
-            norm=self.norm,
-            residual=ResidualConfig(placement="pre" if self.pre_norm else "post"),
-            final_norm=self.pre_norm,
-        )
-        shape = {name: getattr(source, name) for name in ("dim", "depth", "ffn", "norm", "residual", "final_norm")}
-        return ModelConfig(
-            towers={"source": source, "target": source.replace(depth=0, vocab_size=settings.number("tgt_vocab"))},
-            fusion=CrossFusionConfig(reader="target"),
-            trunk=StackConfig(**shape, attention=own.replace(causal=True), cross_attention=own),
-            heads={"text": LanguageHeadConfig(text="target", tied=False, bias=True)},
-        )
+        source, target = settings.number("src_vocab"), settings.number("tgt_vocab")
+        return self.model(Sizes(dim, depth, heads, hidden, longest, source, target))
 
-    def position(self) -> PositionConfig:
-        """Sines and cosines: nothing is learnt."""
-        return SinusoidalPositionConfig()
+    @abstractmethod
+    def model(self, sizes: Sizes) -> ModelConfig:
+        """The model of these sizes."""
 
     def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
         """Both stacks block by block, then what else there is."""
@@ -103,10 +65,6 @@ def _steps(side: str, *names: str) -> Iterator[tuple[str, str]]:
 class _UnbiasedLayout(TranslatorLayout):
     """alpha (x - mean) / (std + 1e-6) + bias, std with D - 1 for D: its root ratio is folded into the gain."""
 
-    pre_norm = True
-    embed_scale = True
-    norm = LayerNormConfig(eps=1e-12)
-
     def unbiased(self, theirs: str, ours: str, config: ModelConfig) -> Iterator[Entry]:
         """One such norm."""
         dim = config.towers["source"].dim
@@ -119,9 +77,12 @@ class HkprojLayout(_UnbiasedLayout):
 
     name = "hkproj-transformer"
     model_types = ("hkproj-transformer",)
-    bias = False
     ignored = (r"(src|tgt)_pos\.pe",)
     sizes = ("d_model", "N", "h", "d_ff", "seq_len")
+
+    def model(self, sizes: Sizes) -> ModelConfig:
+        """As the preset ref/001-m1."""
+        return tutorials.hkproj(sizes)
 
     def block(self, side: str, ours: str, index: int, config: ModelConfig) -> Iterator[Entry]:
         """One block."""
@@ -154,9 +115,9 @@ class EvansLayout(_UnbiasedLayout):
     interleaved = False
     sizes = ("d_model", "N", "heads", "d_ff", "max_seq_len")
 
-    def position(self) -> PositionConfig:
-        """A table."""
-        return LearnedPositionConfig()
+    def model(self, sizes: Sizes) -> ModelConfig:
+        """As the preset ref/001-m3, with a table."""
+        return tutorials.evans(sizes, LearnedPositionConfig())
 
     def block(self, side: str, ours: str, index: int, config: ModelConfig) -> Iterator[Entry]:
         """One block."""
@@ -188,6 +149,10 @@ class ArticleLayout(TranslatorLayout):
     model_types = ("article-transformer",)
     ignored = (r"positional_encoding\.pe",)
 
+    def model(self, sizes: Sizes) -> ModelConfig:
+        """As the preset ref/001-m2."""
+        return tutorials.article(sizes)
+
     def block(self, side: str, ours: str, index: int, config: ModelConfig) -> Iterator[Entry]:
         """One block."""
         theirs = f"{side}_layers.{index}"
@@ -212,6 +177,10 @@ class AjhalthorLayout(TranslatorLayout):
     name = "ajhalthor-transformer"
     model_types = ("ajhalthor-transformer",)
     sizes = ("d_model", "layers", "heads", "ffn_hidden", "max_len")
+
+    def model(self, sizes: Sizes) -> ModelConfig:
+        """As the preset ref/001-m6."""
+        return tutorials.ajhalthor(sizes)
 
     def block(self, side: str, ours: str, index: int, config: ModelConfig) -> Iterator[Entry]:
         """One block."""

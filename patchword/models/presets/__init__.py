@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, unknown
-from patchword.models.presets import captioner, classifier, layouts
+from patchword.models.presets import captioner, classifier, layouts, translation
 from patchword.models.presets.files import configuration_file, read_run
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
@@ -23,6 +23,14 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "vit-tiny": classifier.vit_tiny,
     "vit-small": classifier.vit_small,
     "vit-base": classifier.vit_base,
+    "translator-tiny": translation.tiny,
+    "translator-small": translation.small,
+    "t5-small": translation.t5_small,
+    "ref/001-m1": translation.hkproj,
+    "ref/001-m2": translation.article,
+    "ref/001-m3": translation.evans,
+    "ref/001-m5": translation.torch_transformer,
+    "ref/001-m6": translation.ajhalthor,
     "ref/004-vit-linformer": classifier.published_vit_linformer,
     "ref/004-vit-base": classifier.published_vit_base,
 }

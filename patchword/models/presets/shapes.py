@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from patchword.config import (
-    CrossFusionConfig,
     EmbeddingHeadConfig,
     FirstPoolConfig,
     ImageTowerConfig,
@@ -18,13 +17,10 @@ from patchword.config import (
     LayerNormConfig,
     LearnedPositionConfig,
     ModelConfig,
-    NoPositionConfig,
-    RelativeBiasPositionConfig,
     ResidualConfig,
     RMSNormConfig,
     RotaryPositionConfig,
     SoftmaxAttentionConfig,
-    StackConfig,
     StandardFeedForwardConfig,
     SwiGLUConfig,
     TextTowerConfig,
@@ -125,35 +121,6 @@ def clip_base() -> ModelConfig:
     return clip(image=768, text=512, out_dim=512, depth=12, patch=32, side=224)
 
 
-def t5_small() -> ModelConfig:
-    """T5-small (Raffel et al. 2020): one table for source, target and scores; distances as biases of scores."""
-    attention = SoftmaxAttentionConfig(num_heads=8, head_dim=64, bias=False, out_bias=False, scale=1.0)
-    source = TextTowerConfig(
-        dim=512,
-        depth=6,
-        vocab_size=32_128,
-        max_len=512,
-        position=RelativeBiasPositionConfig(),
-        attention=attention,
-        ffn=StandardFeedForwardConfig(activation="relu", bias=False),
-        norm=RMSNormConfig(),
-    )
-    return ModelConfig(
-        towers={"source": source, "target": source.replace(depth=0, position=NoPositionConfig(), shares="source")},
-        fusion=CrossFusionConfig(reader="target"),
-        trunk=StackConfig(
-            dim=512,
-            depth=6,
-            position=source.position,
-            attention=attention.replace(causal=True),
-            cross_attention=attention,
-            ffn=source.ffn,
-            norm=source.norm,
-        ),
-        heads={"text": LanguageHeadConfig(text="target")},
-    )
-
-
 SHAPES: dict[str, Callable[[], ModelConfig]] = {
     "gpt-tiny": gpt_tiny,
     "gpt-small": reference.gpt,
@@ -163,6 +130,5 @@ SHAPES: dict[str, Callable[[], ModelConfig]] = {
     "clip-tiny": clip_tiny,
     "clip-small": clip_small,
     "clip-base": clip_base,
-    "t5-small": t5_small,
 }
 """By name; `create_model` takes them, too."""

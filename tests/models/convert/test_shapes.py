@@ -13,6 +13,7 @@ from patchword.models.convert.compare import differences
 from patchword.models.convert.settings import Settings
 from patchword.models.create import create_model
 from patchword.models.model import count_parameters
+from patchword.models.presets import translation
 from patchword.models.presets.shapes import SHAPES
 
 GPT: dict[str, Any] = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 256, "vocab_size": 8192}
@@ -59,15 +60,16 @@ THEIRS: dict[str, tuple[str, Any, str, int]] = {
     "clip-base": ("CLIPModel", transformers.CLIPConfig, "clip", 1),
     "t5-small": ("T5ForConditionalGeneration", transformers.T5Config, "t5", 0),
 }
+MODELS = SHAPES | {"t5-small": translation.t5_model}
 PUBLISHED = {"gpt-small": 124_439_808, "t5-small": 60_506_624, "clip-base": 151_277_312}
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", THEIRS)
 def test_numbers_and_settings(name: str) -> None:
     kind, config, layout, lacking = THEIRS[name]
     with torch.device("meta"):
         reference = silent(lambda: getattr(transformers, kind)(config()))
-        model = create_model(name)
+        model = create_model(MODELS[name]())
     count = count_parameters(model)
     assert count == count_parameters(reference) - lacking
     assert count == PUBLISHED.get(name, count)
