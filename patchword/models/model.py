@@ -128,18 +128,21 @@ class Model(nn.Module):
 
     def _read(self, trunk: Tokens | None, parts: dict[str, Tokens], heads: Collection[str] | None) -> ModelOutput:
         found: dict[str, Tensor] = {}
+        wanted = self.heads if heads is None else heads
+        return ModelOutput(trunk, parts, {name: self._read_head(name, trunk, parts, found) for name in wanted})
 
-        def read(name: str) -> Tensor:
-            if name not in found:
-                head = self.config.heads[name]
-                if isinstance(head, SimilarityHeadConfig):
-                    found[name] = self.heads[name](read(head.rows), read(head.columns))
-                else:
-                    source = cast(TokenHeadConfig, head).source
-                    found[name] = self.heads[name](trunk if source == "trunk" else parts[source])
-            return found[name]
-
-        return ModelOutput(trunk, parts, {name: read(name) for name in (self.heads if heads is None else heads)})
+    def _read_head(self, name: str, trunk: Tokens | None, parts: dict[str, Tokens], found: dict[str, Tensor]) -> Tensor:
+        """What one head gives, and the heads that it compares, each read once."""
+        if name not in found:
+            head = self.config.heads[name]
+            if isinstance(head, SimilarityHeadConfig):
+                found[name] = self.heads[name](
+                    self._read_head(head.rows, trunk, parts, found), self._read_head(head.columns, trunk, parts, found)
+                )
+            else:
+                source = cast(TokenHeadConfig, head).source
+                found[name] = self.heads[name](trunk if source == "trunk" else parts[source])
+        return found[name]
 
     # -------------------------------------------------------------- step by step
 
@@ -168,7 +171,8 @@ class Model(nn.Module):
         for problem in speaking_problems(self.config, head):
             raise UserError(f"model.{problem.path}: {problem.message}")
         name = said_tower(self.config, head)
-        reader, like = cast(Tower, self.towers[name]), next(self.heads[head].parameters())
+        reader = cast(Tower, self.towers[name])
+        like = next(reader.parameters())
         if cast(LanguageHeadConfig, self.config.heads[head]).source == name:
             if inputs or rows is None:
                 raise ValueError(f"the head {head} reads the tower {name} alone: give no other input, but rows")
