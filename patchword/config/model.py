@@ -44,6 +44,13 @@ class LanguageHeadConfig(TokenHeadConfig, kind="language"):
     """The norm of `transform`."""
 
 
+class ScoresHeadConfig(TokenHeadConfig, kind="scores"):
+    """The tokens are scores themselves, one for each vocabulary entry: a tower as wide as its vocabulary is large."""
+
+    text: str = "text"
+    """The text tower whose vocabulary this is."""
+
+
 class LabelHeadConfig(TokenHeadConfig, kind="label"):
     """A score for each class."""
 
@@ -210,6 +217,11 @@ class ModelConfig(Config):
                     f"{where}.tied",
                     f"the table of {head.text} is {texts[head.text].dim} wide, its tokens {dim}",
                 )
+        if isinstance(head, ScoresHeadConfig):
+            text = self.towers.get(head.text)
+            if isinstance(text, TextTowerConfig) and text.vocab_size not in (None, dim):
+                message = f"{dim} differs from vocab_size {text.vocab_size}: its tokens are scores of that vocabulary"
+                yield Problem(f"towers.{head.source}.dim", message)
         pool: PoolConfig | None = getattr(head, "pool", None)
         if pool is not None:
             yield from under(f"{where}.pool", pool.misfits(dim))

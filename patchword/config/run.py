@@ -137,3 +137,6 @@ class RunConfig(Config):
     def problems(self) -> Iterator[Problem]:
         """A model or data that cannot do the task."""
         yield from self.task.misfits(self.model, self.data)
+        if self.task.needs_special_tokens and not self.data.tokenizer.special_tokens:
+            what = "pads its texts, and says where they end: only language modelling can do without special tokens"
+            yield Problem("data.tokenizer.special_tokens", f"{self.task.kind} {what}")

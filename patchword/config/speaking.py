@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 from patchword.config.errors import Problem, unknown
 from patchword.config.fusion import FusionConfig, ReaderFusionConfig
-from patchword.config.model import LanguageHeadConfig, ModelConfig, TokenHeadConfig
+from patchword.config.model import LanguageHeadConfig, ModelConfig, ScoresHeadConfig, TokenHeadConfig
 from patchword.config.stack import StackConfig
 from patchword.config.towers import TextTowerConfig
 
 _WHY = "text is said one word after another"
+_SPEAKERS = (LanguageHeadConfig, ScoresHeadConfig)
 
 
 def only_speaker(model: ModelConfig) -> str | None:
     """The one language head there is; None: there are none, or several."""
-    able = [name for name, head in model.heads.items() if isinstance(head, LanguageHeadConfig)]
+    able = [name for name, head in model.heads.items() if isinstance(head, _SPEAKERS)]
     return able[0] if len(able) == 1 else None
 
 
@@ -37,8 +38,8 @@ def speaking_problems(model: ModelConfig, head: str) -> Iterator[Problem]:
     token on that way sees a later one.
     """
     own = model.heads.get(head)
-    if not isinstance(own, LanguageHeadConfig):
-        able = [name for name, other in model.heads.items() if isinstance(other, LanguageHeadConfig)]
+    if not isinstance(own, _SPEAKERS):
+        able = [name for name, other in model.heads.items() if isinstance(other, _SPEAKERS)]
         yield Problem("heads", f"{_WHY}: {unknown('language head', head, able)}")
         return
     if own.source == "trunk":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from patchword.config.core import Config
 from patchword.config.data import DataConfig
@@ -14,6 +15,9 @@ from patchword.config.towers import ImageTowerConfig
 
 class TaskConfig(Config, family="task"):
     """What is learnt from what."""
+
+    needs_special_tokens: ClassVar[bool] = True
+    """Whether texts are padded, begun and ended by tokens of their own."""
 
     @property
     def fields(self) -> Fields:
