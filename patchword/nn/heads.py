@@ -13,6 +13,7 @@ from patchword.config import (
     LabelHeadConfig,
     LanguageHeadConfig,
     NormConfig,
+    ScoresHeadConfig,
     SimilarityHeadConfig,
     UserError,
     implements,
@@ -65,6 +66,19 @@ class LanguageHead(nn.Module):
     def given(self, x: Tensor) -> Tensor:
         """What the map to scores is given of tokens, for a loss that never holds all scores; [..., D] -> same."""
         return x if self.transform is None else self.transform(x)
+
+
+@implements(ScoresHeadConfig)
+class ScoresHead(nn.Module):
+    """A score for each vocabulary entry at each token: the token itself."""
+
+    def __init__(self, config: ScoresHeadConfig, dim: int) -> None:
+        super().__init__()
+        self.config, self.dim = config, dim
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """[B, T, V] -> same."""
+        return tokens.x
 
 
 @implements(LabelHeadConfig)
