@@ -97,6 +97,19 @@ def test_several_texts_of_a_sample_repeat_its_other_tokens(kind: type[FusionConf
         fuse(kind(), parts(batch=2, texts=5))
 
 
+@pytest.mark.parametrize("kind", [CrossFusionConfig, PrefixFusionConfig, JointFusionConfig])
+def test_several_questions_share_a_picture(kind: type[FusionConfig]) -> None:
+    given = parts(batch=2, texts=6)
+    given["other"] = Tokens(torch.randn(6, 2, 16, dtype=torch.float64))
+    _, fused = fuse(kind(), given)
+    image = given["image"]
+    _, want = fuse(kind(), given | {"image": Tokens(image.x.repeat_interleave(3, 0), facts(image, 3))})
+    got, expected = fused.memory or fused.tokens, want.memory or want.tokens
+    assert len(got.x) == 6
+    torch.testing.assert_close(got.x, expected.x)
+    torch.testing.assert_close(got.info.valid, expected.info.valid)
+
+
 def facts(tokens: Tokens, times: int) -> SequenceInfo:
     valid = tokens.info.valid
     return SequenceInfo(valid=None if valid is None else valid.repeat_interleave(times, 0))

@@ -63,8 +63,10 @@ class CrossFusion(LookingFusion):
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> the reader's, with a memory."""
         others = self.others(parts)
-        memory = concat(others) if others else None
-        return Fused(parts[self.reader], memory)
+        if not others:
+            return Fused(parts[self.reader])
+        rows = max(tokens.x.shape[0] for tokens in others)  # several questions of one picture each look at it, too
+        return Fused(parts[self.reader], concat([spread_tokens(tokens, rows) for tokens in others]))
 
 
 class _Sequence(LookingFusion):
