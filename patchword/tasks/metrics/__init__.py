@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from patchword.tasks.metrics.answers import answer_score, normal_answer, vqa_accuracy
 from patchword.tasks.metrics.bleu import bleu
 from patchword.tasks.metrics.cider import CiderD, cider_d
 from patchword.tasks.metrics.classes import Confusion, accuracy, calibration_error, confusion_of, top_accuracy
+from patchword.tasks.metrics.detection import auroc, f1
 from patchword.tasks.metrics.edits import edit_distances, edit_rates, exact_match
 from patchword.tasks.metrics.plain import distinct, perplexity
 from patchword.tasks.metrics.translation import translation_scores
@@ -14,6 +16,8 @@ __all__ = [
     "CiderD",
     "Confusion",
     "accuracy",
+    "answer_score",
+    "auroc",
     "bleu",
     "calibration_error",
     "caption_words",
@@ -23,7 +27,10 @@ __all__ = [
     "edit_distances",
     "edit_rates",
     "exact_match",
+    "f1",
+    "normal_answer",
     "perplexity",
     "top_accuracy",
     "translation_scores",
+    "vqa_accuracy",
 ]
