@@ -18,6 +18,7 @@ from patchword.models.create import create_model, planned_model
 from patchword.models.model import Model, count_parameters
 from patchword.models.presets import PRESETS, load_config, preset, source, summary
 from patchword.report.run import report_on
+from patchword.tasks.asked import asked_name
 from patchword.tasks.base import Evaluation, Prediction, Query, Task
 from patchword.tasks.metrics import Confusion
 from patchword.training.run_folder import load_weights, open_run, prepared_task
@@ -27,6 +28,8 @@ from patchword.training.trainer import train as _train
 __all__ = ["Trained", "create_model", "evaluate", "load", "load_config", "presets", "train"]
 
 Picture = str | Path | bytes | np.ndarray
+
+_TOGETHER = 64  # samples that a model is asked about at one time
 
 
 def presets() -> list[dict[str, Any]]:
@@ -151,22 +154,29 @@ class Trained:
             report_on(self.folder, self.run, self.model, self.task, source, results)
         return results
 
-    def predict(self, images: Picture | Sequence[Picture] | None = None, text: str | None = None) -> list[Prediction]:
-        """What the model says of pictures (paths, file contents, or pixels uint8 [height, width, 3]), a text, or both.
+    def predict(
+        self, images: Picture | Sequence[Picture] | None = None, text: str | Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """What the model says of pictures (paths, file contents, or pixels uint8 [height, width, 3]), texts, or both.
+
+        Of several of both, each text belongs to the picture in its place; one of either goes with all of the others.
 
         Raises:
-            UserError: a picture cannot be read, or the task needs something else.
+            UserError: a picture cannot be read, there are other numbers of both, or the task needs something else.
         """
-        items = [None] if images is None else list(images) if isinstance(images, list | tuple) else [images]
-        queries = [
-            Query(
-                str(item) if isinstance(item, str | Path) else f"{'picture' if item is not None else 'text'} {i}",
-                self._picture(item) if item is not None else None,
-                text,
-            )
-            for i, item in enumerate(items)
-        ]
-        return self.task.predict(self.model, queries, self.device)
+        items = list(images) if isinstance(images, list | tuple) else [images]
+        texts = [text] if text is None or isinstance(text, str) else list(text)
+        if len(items) != len(texts) and 1 not in (len(items), len(texts)):
+            raise UserError(f"{len(items)} pictures but {len(texts)} texts: give one of either, or as many")
+        names = [_name(item, i) for i, item in enumerate(items)]
+        if len(items) == 1 < len(texts):
+            every = range(len(texts))
+            names = [_name(None, i) if images is None else asked_name(names[0], i, len(texts)) for i in every]
+        pictures = [None if item is None else self._picture(item) for item in items]
+        pairs = zip(pictures * (len(texts) if len(items) == 1 else 1), texts * (len(items) if len(texts) == 1 else 1))
+        queries = [Query(name, picture, said) for name, (picture, said) in zip(names, pairs)]
+        parts = [queries[start : start + _TOGETHER] for start in range(0, len(queries), _TOGETHER)]
+        return [said for part in parts for said in self.task.predict(self.model, part, self.device)]
 
     def _picture(self, item: Any) -> torch.Tensor:
         pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)
@@ -176,6 +186,10 @@ class Trained:
         except BadImage as error:
             where = f"{item}: " if isinstance(item, str | Path) else ""
             raise UserError(f"{where}{error.reason}: {error.message}") from error
+
+
+def _name(item: Any, number: int) -> str:
+    return str(item) if isinstance(item, str | Path) else f"{'picture' if item is not None else 'text'} {number}"
 
 
 def read_picture(path: str | Path) -> bytes:
