@@ -80,8 +80,12 @@ class Tokenizer:
         return cls(characters_of(symbols), special_tokens=False)
 
     @classmethod
-    def load(cls, path: str | Path, special_tokens: bool = True) -> Self:
-        """The tokenizer in a `tokenizer.json`; one without special tokens may be another library's.
+    def load(cls, path: str | Path, special_tokens: bool | None = True) -> Self:
+        """The tokenizer in a `tokenizer.json`.
+
+        Args:
+            path: the file.
+            special_tokens: whether it should have ours; None: as it is. One without may be another library's.
 
         Raises:
             UserError: the file is missing or broken, or should have our special tokens and has not.
@@ -90,6 +94,8 @@ class Tokenizer:
             core = tokenizers.Tokenizer.from_str(Path(path).read_text(encoding="utf-8"))
             core.no_truncation()
             core.no_padding()
+            if special_tokens is None:
+                special_tokens = _has_specials(core)
             if special_tokens:
                 core.encode("\U0010ffff", add_special_tokens=False)  # unknown to all: shows whether that has a token
             fault = _fault(core, special_tokens)
@@ -166,14 +172,18 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
+def _has_specials(core: tokenizers.Tokenizer) -> bool:
+    return tuple(core.id_to_token(i) for i in range(len(SPECIALS))) == SPECIALS
+
+
 def _fault(core: tokenizers.Tokenizer, special_tokens: bool) -> str | None:
     """Why a tokenizer cannot be used as one of ours; None where it can."""
     if max(core.get_vocab().values(), default=0) >= core.get_vocab_size():
         return "its ids have gaps"
     if not special_tokens:
         return None
-    found = tuple(core.id_to_token(i) for i in range(len(SPECIALS)))
-    if found != SPECIALS:
+    if not _has_specials(core):
+        found = [core.id_to_token(i) for i in range(len(SPECIALS))]
         return f"ids 0 to 3 should be {' '.join(SPECIALS)}, got {' '.join(map(str, found))}"
     return None
 

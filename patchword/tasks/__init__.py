@@ -1,6 +1,6 @@
 """What can be learnt from what. Importing this package gives every task config its class."""
 
-from patchword.tasks import captioning, classification, translation
+from patchword.tasks import captioning, classification, language, translation
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 
 __all__ = ["Evaluation", "LossOutput", "Prediction", "Query", "Task", "captioning", "classification", "translation"]

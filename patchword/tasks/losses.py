@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from patchword.nn.heads import LanguageHead
 from patchword.nn.regions import gradient
 
 
@@ -83,3 +85,20 @@ def chunked_cross_entropy(
     if not torch.is_grad_enabled():  # within a function of autograd's, weights still seem to want gradients
         weight, bias = weight.detach(), None if bias is None else bias.detach()
     return _ChunkedCrossEntropy.apply(x, weight, bias, target, smoothing, chunk)  # pyright: ignore[reportReturnType]
+
+
+def said_loss(head: nn.Module, x: Tensor, target: Tensor, smoothing: float, chunk: int) -> Tensor:
+    """The same for the scores of a head that says words, whether it has a map to them or tokens are scores already.
+
+    Args:
+        head: a `LanguageHead`, or a `ScoresHead`.
+        x: tokens, [n, D].
+        target: int [n].
+        smoothing: as above.
+        chunk: as above.
+    """
+    if isinstance(head, LanguageHead):
+        own: Any = head
+        scores = own.proj
+        return chunked_cross_entropy(own.given(x), scores.weight, scores.bias, target, smoothing, chunk)
+    return F.cross_entropy(x, target, reduction="sum", label_smoothing=smoothing)

@@ -12,7 +12,7 @@ from patchword.tasks.base import Evaluation, Task
 from patchword.training.learner import Learner
 from patchword.training.signals import StopSignals
 
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "calibration_error", "unseen_labels"})
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "bits_per_byte", "calibration_error", "unseen_labels"})
 """Metrics that get better by getting smaller; of all others more is better."""
 SPLIT = "val"
 
