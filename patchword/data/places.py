@@ -16,7 +16,6 @@ from patchword.data.finder import SearchFinder, is_picture
 from patchword.data.idx import gather_idx
 from patchword.data.parallel import gather_parallel
 from patchword.data.running import open_running
-from patchword.data.running import open_running
 from patchword.data.several import SeveralArchives
 from patchword.data.splits import split_of_path
 from patchword.data.tables import READERS, is_table
@@ -47,10 +46,6 @@ def open_place(
         return from_tables(config, fields, archive, data, lambda: SearchFinder(*pictures()))
     if (pairs := gather_parallel(config, archive, fields)) is not None:
         return finished(config, Origin(archive), pairs)
-    if "text" in fields.required or ("text" in fields.names and not any(map(is_picture, archive.names))):
-        running = open_running(config, archive)
-        if running is not None:
-            return running
     if "text" in fields.required or ("text" in fields.names and not any(map(is_picture, archive.names))):
         running = open_running(config, archive)
         if running is not None:

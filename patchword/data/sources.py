@@ -20,7 +20,6 @@ from patchword.data.finder import DirectFinder, Finder, SearchFinder, is_picture
 from patchword.data.matched import MatchedSource, captions_alone
 from patchword.data.places import named_archive, open_place, pictures_of_folder
 from patchword.data.running import is_running, open_running
-from patchword.data.running import is_running, open_running
 from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
 
@@ -134,25 +133,6 @@ class TableKind:
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}") from error
         return from_tables(config, fields, folder, [(path.name, data)], find)
-
-
-class RunningKind:
-    """A file of running text, or of token ids."""
-
-    def fits(self, source: str, path: Path) -> bool:
-        """Whether it is called so."""
-        return path.is_file() and is_running(path.name)
-
-    def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
-        """What is in it."""
-        if "text" not in fields.names:
-            raise UserError(
-                f"data.source={config.source}: is running text, but {' and '.join(fields.names)} are needed: "
-                "name a table, or a folder that holds one"
-            )
-        running = open_running(config, Folder(path.parent), path.name)
-        assert running is not None
-        return running
 
 
 class RunningKind:
