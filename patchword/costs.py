@@ -74,7 +74,8 @@ def size(
         raise UserError("`inputs` and `optimizer` are for modules: a configuration says both")
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    rehearse, rehearsal = MODES[_known_mode(mode)], rehearsal_of(run, samples, signatures=has_timings(run))
+    rehearse = MODES[_known_mode(mode)]
+    rehearsal = rehearsal_of(run, samples, signatures=has_timings(run), mode=mode)
     trace = partial(rehearse, rehearsal, run, samples)
     found = tally_of(rehearsal.model, trace, component_of)
     if compiled:
@@ -111,8 +112,8 @@ def _known_mode(mode: str) -> str:
 
 def record_of(run: RunConfig, mode: str, batch: int) -> tuple[nn.Module, Record]:
     """The model of a run and the record of one step of it, each operation as it would run: what timelines need."""
-    rehearsal = rehearsal_of(run, batch)
-    return rehearsal.model, MODES[_known_mode(mode)](rehearsal, run, batch)
+    rehearsal = rehearsal_of(run, batch, mode=_known_mode(mode))
+    return rehearsal.model, MODES[mode](rehearsal, run, batch)
 
 
 def size_report(
@@ -166,7 +167,8 @@ def explain(
         raise UserError("there is nothing to walk through a model: give a batch of 1 or more")
     run = load_config(spec, overrides)
     samples = batch if batch is not None else run.data.batch.size
-    return explained(run.name, planned_model(run), rehearsal_of(run, samples), rehearsal_of(run, 1), samples)
+    whole, one = (rehearsal_of(run, n, mode="inference") for n in (samples, 1))
+    return explained(run.name, planned_model(run), whole, one, samples)
 
 
 def published(name: str, batch: int | None = None, **overrides: Any) -> Comparison:

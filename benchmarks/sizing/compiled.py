@@ -66,7 +66,7 @@ def _measured(cell: Cell) -> dict[str, Any]:
     from patchword.models.create import planned_model
     from patchword.models.presets import load_config
     from patchword.training.apply import applied_to_blocks
-    from patchword.training.optim import freeze
+    from patchword.training.ready import make_ready
     from patchword.training.rehearsed import RehearsedStep, compiled_training_of
 
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def _measured(cell: Cell) -> dict[str, Any]:
     eager = patchword.size(run, batch=batch).peak_bytes
     torch._dynamo.reset()
     model = planned_model(run).build().train()
-    freeze(model, run.train.optimizer.freeze)
+    make_ready(model, run.train)
     with applied_to_blocks(model, run.train):
         step = RehearsedStep(run, model, batch)
 

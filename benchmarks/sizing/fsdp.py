@@ -36,7 +36,8 @@ from patchword.nn.block import Block
 from patchword.sizing.planning.shards import shard, sharded_step
 from patchword.tasks.captioning import CaptioningTask
 from patchword.training.apply import applied_to_blocks
-from patchword.training.optim import build_optimizer, freeze
+from patchword.training.optim import build_optimizer
+from patchword.training.ready import make_ready
 
 PAGE = Path(__file__).parents[2] / "docs" / "sizing" / "accuracy-fsdp.md"
 STEPS = 5
@@ -106,7 +107,7 @@ def building(run: RunConfig) -> Iterator[Callable[[], nn.Module]]:
 
         def build() -> nn.Module:
             model = planned_model(run).build()
-            freeze(model, run.train.optimizer.freeze)
+            make_ready(model, run.train)
             stack.enter_context(applied_to_blocks(model, run.train))
             return model
 

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from patchword.config.core import Config
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
+from patchword.config.lora import LoraConfig
 from patchword.config.model import ModelConfig
 from patchword.config.numbers import Count, NonNegative, Positive, PositiveFloat, Share
 from patchword.config.tasks import TaskConfig
@@ -72,6 +73,8 @@ class TrainConfig(Config):
     """Batches a step; gradients are those of one large batch."""
     optimizer: OptimizerConfig = OptimizerConfig()
     """What turns gradients into steps."""
+    lora: LoraConfig | None = None
+    """Low-rank adapters that learn in place of the weights; null: none."""
     schedule: ScheduleConfig = CosineScheduleConfig()
     """How the learning rate changes."""
     clip: PositiveFloat | None = 1.0
@@ -140,3 +143,5 @@ class RunConfig(Config):
         if self.task.needs_special_tokens and not self.data.tokenizer.special_tokens:
             what = "pads its texts, and says where they end: only language modelling can do without special tokens"
             yield Problem("data.tokenizer.special_tokens", f"{self.task.kind} {what}")
+        if self.task.runs_again and self.train.compile:
+            yield Problem("train.compile", f"{self.task.kind} runs parts again here, which are then never compiled")

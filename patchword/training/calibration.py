@@ -79,7 +79,7 @@ def computing_with(threads: int) -> Iterator[None]:
 
 def signed_kinds(run: RunConfig, mode: str, batch: int) -> Kinds:
     """A step's operations, which say what makes them distinct."""
-    return kinds_of(MODES[mode](rehearsal_of(run, batch, signatures=True), run, batch).ops)
+    return kinds_of(MODES[mode](rehearsal_of(run, batch, signatures=True, mode=mode), run, batch).ops)
 
 
 def calibrated(run: RunConfig, mode: str, batch: int, progress: Progress | None = None) -> Calibration:

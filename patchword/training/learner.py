@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from patchword.config import TrainConfig
 from patchword.data.batch import Batch
+from patchword.nn.adapters import merged
 from patchword.nn.heads import SimilarityHead
 from patchword.nn.mechanisms import Mechanism
 from patchword.sequence import can_look
 from patchword.tasks.base import Task
 from patchword.training.ema import Ema
-from patchword.training.optim import build_optimizer, freeze, load_optimizer_tensors, optimizer_tensors, set_rate
+from patchword.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_rate
 from patchword.training.precision import Precision
+from patchword.training.ready import make_ready
 from patchword.training.weights import load_tensors, load_weights, save_tensors, save_weights
 
 
@@ -53,7 +55,7 @@ class Learner:
     def __init__(self, task: Task, model: nn.Module, config: TrainConfig, device: str) -> None:
         self.task, self.model, self.config, self.device = task, model, config, device
         self.precision = Precision(config.precision, device)
-        freeze(model, config.optimizer.freeze)
+        make_ready(model, config)
         self.weights = [p for p in model.parameters() if p.requires_grad]
         self.stepped: list[Mechanism | SimilarityHead] = [
             m for m in model.modules() if isinstance(m, Mechanism | SimilarityHead)
@@ -132,8 +134,8 @@ class Learner:
 
     @contextmanager
     def judged(self) -> Iterator[nn.Module]:
-        """The model as it is evaluated and kept: with the running mean's weights where there is one, in eval mode."""
-        with self.ema.applied() if self.ema is not None else nullcontext():
+        """The model as it is evaluated and kept, in eval mode: the running mean where there is one, adapters merged."""
+        with self.ema.applied() if self.ema is not None else nullcontext(), merged(self.model):
             self.model.eval()
             try:
                 yield self.model

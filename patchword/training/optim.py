@@ -21,12 +21,26 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     """
     names = _names(model)
     patterns = tuple(patterns)
-    _check(patterns, "freeze", names)
+    _check(patterns, "train.optimizer.freeze", names)
     for parameter, aliases in names.items():
         if any(fnmatchcase(alias, pattern) for alias in aliases for pattern in patterns):
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in names):
         raise UserError("train.optimizer.freeze: nothing is left to train")
+
+
+def keep(model: nn.Module, patterns: Iterable[str], others: Iterable[nn.Parameter], field: str) -> None:
+    """Only parameters whose path matches one of the patterns are trained, and the others given.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    names, patterns = _names(model), tuple(patterns)
+    _check(patterns, field, names)
+    always = {id(p) for p in others}
+    for parameter, aliases in names.items():
+        matched = any(fnmatchcase(alias, pattern) for alias in aliases for pattern in patterns)
+        parameter.requires_grad_(matched or id(parameter) in always)
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -39,7 +53,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         UserError: a pattern of `config.rates` matches nothing.
     """
     names = _names(model)
-    _check(config.rates, "rates", names)
+    _check(config.rates, "train.optimizer.rates", names)
     decaying = _decaying(model)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, aliases in names.items():
@@ -110,7 +124,7 @@ def _check(patterns: Iterable[str], field: str, names: dict[nn.Parameter, list[s
         if guess is not None:
             guess = guess if guess in every else f"{guess}.*"
         hint = f"did you mean {guess!r}?" if guess else f"there are {', '.join(_tops(every))}"
-        wrong.append(f"train.optimizer.{field}: {pattern!r} matches no parameter; {hint}")
+        wrong.append(f"{field}: {pattern!r} matches no parameter; {hint}")
     if wrong:
         raise UserError("\n".join(wrong))
 

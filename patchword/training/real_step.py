@@ -19,7 +19,7 @@ from patchword.nn.regions import heard
 from patchword.sizing.tracing.record import BACKWARD, FORWARD, OPTIMIZER, PHASES
 from patchword.tasks.base import LossOutput, Task
 from patchword.training.apply import applied_to_blocks
-from patchword.training.optim import freeze
+from patchword.training.ready import make_ready
 from patchword.training.rehearsed import RehearsedStep
 
 Mark = Callable[[str], None]
@@ -45,10 +45,10 @@ class RealStep:
     def __enter__(self) -> Self:
         self._ends = ExitStack()
         self.model = planned_model(self.run).build()
-        freeze(self.model, self.run.train.optimizer.freeze)
         if self.mode != "train":
             self.model.eval()
             return self
+        make_ready(self.model, self.run.train)
         self._ends.enter_context(applied_to_blocks(self.model.train(), self.run.train.replace(compile=False)))
         self.trainee = RehearsedStep(self.run, self.model, self.batch)
         self.trainee.learner.task = cast(Task, _Marking(self.trainee.learner.task, self._begin))

@@ -18,7 +18,7 @@ from patchword.sizing.tracing.rehearsal import Rehearsal
 from patchword.tasks.base import LossOutput, Task
 from patchword.training.apply import applied_to_blocks
 from patchword.training.learner import Learner
-from patchword.training.optim import freeze
+from patchword.training.ready import make_ready
 
 
 class RehearsedStep:
@@ -71,15 +71,22 @@ class _MadeUp:
 
 
 def rehearsal_of(
-    run: RunConfig, batch: int, signatures: bool = False, rehearse: type[Rehearsal] = Rehearsal
+    run: RunConfig,
+    batch: int,
+    signatures: bool = False,
+    rehearse: type[Rehearsal] = Rehearsal,
+    mode: str = "train",
 ) -> Rehearsal:
-    """The run's model without contents, ready to be looked at."""
+    """The run's model without contents, ready to be looked at; adapters are there in training alone."""
     kind: type[Task] = type(run.task).implementation
-    rehearsal = rehearse(
-        planned_model(run).build, lambda model: kind.rehearse(run, model, kind.full_batch(run, batch)), signatures
-    )
-    freeze(rehearsal.model, run.train.optimizer.freeze)
-    return rehearsal
+    train = run.train if mode == "train" else run.train.replace(lora=None)
+
+    def build() -> nn.Module:
+        model = planned_model(run).build()
+        make_ready(model, train)
+        return model
+
+    return rehearse(build, lambda model: kind.rehearse(run, model, kind.full_batch(run, batch)), signatures)
 
 
 def training_of(rehearsal: Rehearsal, run: RunConfig, batch: int) -> Record:

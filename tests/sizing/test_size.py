@@ -21,7 +21,7 @@ from patchword.sizing.size import component_of
 from patchword.sizing.tracing.rehearsal import Rehearsal
 from patchword.sizing.tracing.trace import Tracer
 from patchword.training.apply import applied_to_blocks
-from patchword.training.optim import freeze
+from patchword.training.ready import make_ready
 from patchword.training.rehearsed import RehearsedStep
 
 SMALL: dict[str, Any] = {
@@ -96,7 +96,7 @@ def test_a_frozen_tower_has_neither_gradients_nor_state() -> None:
 def real_peak(run: RunConfig, batch: int) -> int:
     """Of the second step, with contents, watched by the same tracer."""
     model = planned_model(run).build().train()
-    freeze(model, run.train.optimizer.freeze)
+    make_ready(model, run.train)
     with applied_to_blocks(model, run.train):
         step = RehearsedStep(run, model, batch)
         step.gradient()
@@ -132,6 +132,7 @@ SMALLER: dict[str, Any] = {
         {"train.accumulate": 3, "train.ema": 0.99},
         {"train.checkpoint_blocks": True},
         {"train.optimizer.freeze": ["towers.image.*"], "train.clip": None},
+        {"train.lora.rank": 4, "train.lora.dropout": 0.1, "train.lora.also": ["towers.text.*"]},
     ],
 )
 def test_memory_is_that_of_a_real_step(preset: str, changes: dict[str, Any]) -> None:
