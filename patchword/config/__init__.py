@@ -88,6 +88,17 @@ from patchword.config.model import (
     SimilarityHeadConfig,
     TokenHeadConfig,
 )
+from patchword.config.optimizer import (
+    AnyOptimizerConfig,
+    ConstantScheduleConfig,
+    CosineScheduleConfig,
+    LinearScheduleConfig,
+    MuonConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SGDConfig,
+    StepScheduleConfig,
+)
 from patchword.config.overrides import override, parse_overrides
 from patchword.config.parts import (
     FeedForwardConfig,
@@ -134,12 +145,7 @@ from patchword.config.positions import (
     YarnRotaryScalingConfig,
 )
 from patchword.config.run import (
-    ConstantScheduleConfig,
-    CosineScheduleConfig,
-    LinearScheduleConfig,
-    OptimizerConfig,
     RunConfig,
-    ScheduleConfig,
     TrainConfig,
 )
 from patchword.config.schema import json_schema
@@ -154,6 +160,7 @@ from patchword.config.tasks import (
     SayingTaskConfig,
     TaskConfig,
     TranslationTaskConfig,
+    VQATaskConfig,
     ZeroShotConfig,
 )
 from patchword.config.tokenizers import (
@@ -169,6 +176,7 @@ from patchword.config.towers import FeaturesTowerConfig, ImageTowerConfig, TextT
 __all__ = [
     "ALiBiPositionConfig",
     "AlteredMatchingConfig",
+    "AnyOptimizerConfig",
     "AttentionConfig",
     "AttentionPoolConfig",
     "AugmentConfig",
@@ -239,6 +247,7 @@ __all__ = [
     "MatchingConfig",
     "MeanPoolConfig",
     "ModelConfig",
+    "MuonConfig",
     "NTKRotaryScalingConfig",
     "NoNormConfig",
     "NoPositionConfig",
@@ -268,6 +277,7 @@ __all__ = [
     "RotaryScalingConfig",
     "RunConfig",
     "RunError",
+    "SGDConfig",
     "SampleDecodeConfig",
     "SayingTaskConfig",
     "ScaleNormConfig",
@@ -283,6 +293,7 @@ __all__ = [
     "SplitsConfig",
     "StackConfig",
     "StandardFeedForwardConfig",
+    "StepScheduleConfig",
     "StridedPatternConfig",
     "SummaryConfig",
     "SwappedMatchingConfig",

@@ -1,6 +1,18 @@
 """What can be learnt from what. Importing this package gives every task config its class."""
 
-from patchword.tasks import captioning, classification, language, translation
+from patchword.tasks import captioning, classification, language, retrieval, translation, vqa
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 
-__all__ = ["Evaluation", "LossOutput", "Prediction", "Query", "Task", "captioning", "classification", "translation"]
+__all__ = [
+    "Evaluation",
+    "LossOutput",
+    "Prediction",
+    "Query",
+    "Task",
+    "captioning",
+    "classification",
+    "language",
+    "retrieval",
+    "translation",
+    "vqa",
+]

@@ -7,15 +7,21 @@ from patchword.config.tasks.captioning import CaptioningTaskConfig
 from patchword.config.tasks.choosing import ChoosingTaskConfig
 from patchword.config.tasks.classification import ClassificationTaskConfig
 from patchword.config.tasks.language import LanguageTaskConfig
+from patchword.config.tasks.retrieval import RetrievalTaskConfig, ZeroShotConfig
 from patchword.config.tasks.saying import SayingTaskConfig
 from patchword.config.tasks.translation import TranslationTaskConfig
+from patchword.config.tasks.vqa import GenerativeVQATaskConfig, VQATaskConfig
 
 __all__ = [
     "CaptioningTaskConfig",
     "ChoosingTaskConfig",
     "ClassificationTaskConfig",
+    "GenerativeVQATaskConfig",
     "LanguageTaskConfig",
+    "RetrievalTaskConfig",
     "SayingTaskConfig",
     "TaskConfig",
     "TranslationTaskConfig",
+    "VQATaskConfig",
+    "ZeroShotConfig",
 ]
