@@ -85,14 +85,15 @@ class SimilarityHeadConfig(HeadConfig, kind="similarity"):
     temperature: PositiveFloat | None = 0.07
     """What dot products are divided by at the start; it is learned (Radford et al. 2021). Null: scores are the dot
     products themselves."""
-    max_scale: PositiveFloat = 100.0
-    """Most that training lets dot products be multiplied by."""
+    max_scale: PositiveFloat | None = 100.0
+    """Most that training lets dot products be multiplied by; null: anything."""
     bias: float | None = None
     """What is added to them at the start; it is learned (Zhai et al. 2023). Null: nothing."""
 
     def problems(self) -> Iterator[Problem]:
         """A start beyond what training allows, and a head that is compared with itself."""
-        if self.temperature is not None and self.temperature * self.max_scale < 1:
+        start = 0.0 if self.temperature is None else 1 / self.temperature
+        if self.max_scale is not None and start > self.max_scale:
             yield Problem("max_scale", f"{self.max_scale} is less than the scale of the start, 1 / {self.temperature}")
         if self.rows == self.columns:
             yield Problem("columns", f"{self.columns!r} are the rows, too: name two heads")

@@ -146,6 +146,6 @@ class SimilarityHead(nn.Module):
 
     def after_step(self) -> None:
         """Keep the scale at `max_scale` at most; the trainer calls it after each step, others who train must, too."""
-        if self.log_scale is not None:
+        if self.log_scale is not None and self.config.max_scale is not None:
             with torch.no_grad():
                 self.log_scale.clamp_(max=math.log(self.config.max_scale))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 from torch import Tensor, nn
 
-from patchword.config import ModelConfig, RunConfig
+from patchword.config import ModelConfig, RunConfig, UserError
 from patchword.data.base import Source, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.tasks.metrics import Confusion
@@ -152,6 +152,17 @@ class Task(ABC):
         Raises:
             UserError: a query lacks what this task reads, or has what it does not.
         """
+
+    def embed(
+        self, model: nn.Module, pictures: Sequence[Tensor], texts: Sequence[str], device: str
+    ) -> tuple[Tensor, Tensor]:
+        """Vectors of pictures (uint8 [3, h, w]) and of texts, float32 [n, D] each, in one space.
+
+        Raises:
+            UserError: this task makes no vectors.
+        """
+        del model, pictures, texts, device
+        raise UserError("this run makes no vectors: a retrieval run does")
 
     def attention(self, model: nn.Module, pixels: Tensor, said: str) -> list[tuple[str, np.ndarray]] | None:
         """Where in a picture (uint8 [3, h, w]) the model looks as it says each word: float [rows, columns] a word.

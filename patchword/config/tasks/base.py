@@ -24,6 +24,11 @@ class TaskConfig(Config, family="task"):
         """What it reads of a record."""
         raise NotImplementedError
 
+    @property
+    def runs_again(self) -> bool:
+        """Whether its loss runs parts of the model again in the backward pass, which compiled blocks cannot."""
+        return False
+
     def misfits(self, model: ModelConfig, data: DataConfig) -> Iterator[Problem]:
         """What of a run's model and data cannot do this task; paths are those of the run."""
         yield from ()

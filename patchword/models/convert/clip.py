@@ -10,11 +10,13 @@ from torch import Tensor
 from patchword.config import (
     EmbeddingHeadConfig,
     FirstPoolConfig,
+    HeadConfig,
     ImageTowerConfig,
     LastPoolConfig,
     LayerNormConfig,
     LearnedPositionConfig,
     ModelConfig,
+    SimilarityHeadConfig,
     SoftmaxAttentionConfig,
     StandardFeedForwardConfig,
     TextTowerConfig,
@@ -22,6 +24,7 @@ from patchword.config import (
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.settings import Settings
+from patchword.models.convert.transforms import Alone
 from patchword.models.convert.vit import image_tower, patch_map
 
 CLIP_BLOCK = {
@@ -42,10 +45,9 @@ class CLIPLayout(Layout):
     name = "clip"
     model_types = ("clip",)
     ignored = (r".*\.embeddings\.position_ids",)
-    left_out = ((r"logit_scale", "the temperature of the training loss"),)
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
-        """Two towers and two embedding heads."""
+        """Two towers, two embedding heads, and one that compares them where there is its temperature."""
         width = settings.number("projection_dim", 512)
         vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
         image = image_tower(vision, eps=1e-5, activation="quick_gelu").replace(
@@ -54,13 +56,13 @@ class CLIPLayout(Layout):
             entry_norm=True,
         )
         text = text_tower(settings.part("text_config"), eps=1e-5, activation="quick_gelu", causal=True)
-        return ModelConfig(
-            towers={"image": image, "text": text},
-            heads={
-                "image": EmbeddingHeadConfig(source="image", out_dim=width, pool=FirstPoolConfig()),
-                "text": EmbeddingHeadConfig(source="text", out_dim=width, pool=LastPoolConfig()),
-            },
-        )
+        heads: dict[str, HeadConfig] = {
+            "image": EmbeddingHeadConfig(source="image", out_dim=width, pool=FirstPoolConfig()),
+            "text": EmbeddingHeadConfig(source="text", out_dim=width, pool=LastPoolConfig()),
+        }
+        if "logit_scale" in weights:
+            heads["similarity"] = SimilarityHeadConfig()
+        return ModelConfig(towers={"image": image, "text": text}, heads=heads)
 
     def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
         """The key map; `pre_layrnorm` is their spelling."""
@@ -72,6 +74,8 @@ class CLIPLayout(Layout):
         yield from text_entries(config)
         yield from linear("visual_projection", "heads.image.proj", bias=False)
         yield from linear("text_projection", "heads.text.proj", bias=False)
+        if "similarity" in config.heads:
+            yield Entry(("logit_scale",), ("heads.similarity.log_scale",), Alone())
 
 
 def text_tower(settings: Settings, eps: float, activation: str, causal: bool) -> TextTowerConfig:

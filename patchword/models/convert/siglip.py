@@ -10,9 +10,11 @@ from torch import Tensor
 from patchword.config import (
     AttentionPoolConfig,
     EmbeddingHeadConfig,
+    HeadConfig,
     ImageTowerConfig,
     LastPoolConfig,
     ModelConfig,
+    SimilarityHeadConfig,
     SoftmaxAttentionConfig,
 )
 from patchword.models.convert.clip import statistics, text_entries, text_tower, tower_entries
@@ -31,10 +33,9 @@ class SiglipLayout(Layout):
     name = "siglip"
     model_types = ("siglip",)
     ignored = (r".*\.embeddings\.position_ids",)
-    left_out = ((r"logit_(scale|bias)", "the temperature and the offset of the training loss"),)
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
-        """Two towers and two embedding heads."""
+        """Two towers, two embedding heads, and one that compares them where there is its temperature."""
         vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
         vision.refuse(vision_use_head=True)
         heads = vision.number("num_attention_heads", 12)
@@ -50,13 +51,13 @@ class SiglipLayout(Layout):
         text = text_tower(words, eps=1e-6, activation="gelu_pytorch_tanh", causal=False)
         pool = AttentionPoolConfig(num_heads=heads, ffn=image.ffn, norm=image.norm)
         width = words.number("projection_size", text.dim)
-        return ModelConfig(
-            towers={"image": image, "text": text},
-            heads={
-                "image": EmbeddingHeadConfig(source="image", out_dim=None, pool=pool),
-                "text": EmbeddingHeadConfig(source="text", out_dim=width, bias=True, pool=LastPoolConfig()),
-            },
-        )
+        made: dict[str, HeadConfig] = {
+            "image": EmbeddingHeadConfig(source="image", out_dim=None, pool=pool),
+            "text": EmbeddingHeadConfig(source="text", out_dim=width, bias=True, pool=LastPoolConfig()),
+        }
+        if "logit_scale" in weights:
+            made["similarity"] = SimilarityHeadConfig(temperature=0.1, max_scale=None, bias=-10.0)
+        return ModelConfig(towers={"image": image, "text": text}, heads=made)
 
     def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
         """The key map."""
@@ -65,6 +66,9 @@ class SiglipLayout(Layout):
         yield from tower_entries("vision_model", "towers.image", image.depth, "post_layernorm")
         yield from text_entries(config)
         yield from linear("text_model.head", "heads.text.proj")
+        if "similarity" in config.heads:
+            yield Entry(("logit_scale",), ("heads.similarity.log_scale",))
+            yield Entry(("logit_bias",), ("heads.similarity.bias",))
         theirs = "vision_model.head"
         packed = (f"{theirs}.probe", f"{theirs}.attention.in_proj_weight", f"{theirs}.attention.in_proj_bias")
         maps = [f"{_POOL}.look.{name}_proj" for name in "kv"]

@@ -140,6 +140,18 @@ class Unwrapped(Transform):
         return tuple(t.reshape(*[1] * self.axes, *t.shape) for t in ours)
 
 
+class Alone(Transform):
+    """A number by itself to a vector of one."""
+
+    def to(self, *theirs: Tensor) -> Tensors:
+        """[] -> [1]."""
+        return (theirs[0].reshape(1),)
+
+    def back(self, *ours: Tensor) -> Tensors:
+        """[1] -> []."""
+        return (ours[0].reshape(()),)
+
+
 class Patches(Transform):
     """A patch map as a convolution, [D, C, height, width], to a matrix over (channel, row, column).
 

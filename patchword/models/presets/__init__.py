@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, unknown
-from patchword.models.presets import captioner, classifier, layouts, translation
+from patchword.models.presets import captioner, classifier, layouts, retrieval, translation
 from patchword.models.presets.files import configuration_file, read_run
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
@@ -19,6 +19,10 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "layout-dual-stream": layouts.dual_stream,
     "layout-merged-attention": layouts.merged_attention,
     "layout-late-fusion": layouts.late_fusion,
+    "clip-tiny": retrieval.tiny,
+    "clip-small": retrieval.small,
+    "clip-base": retrieval.base,
+    "siglip-small": retrieval.sigmoid_small,
     "classifier-tiny": classifier.tiny,
     "vit-tiny": classifier.vit_tiny,
     "vit-small": classifier.vit_small,
@@ -36,6 +40,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
 }
 
 _SOURCES = {
+    "clip-base": "Radford et al. 2021",
     "vit-tiny": "Touvron et al. 2021",
     "vit-small": "Touvron et al. 2021",
     "vit-base": "Dosovitskiy et al. 2020",

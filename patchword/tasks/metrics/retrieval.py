@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 AT = (1, 5, 10)
@@ -34,11 +35,22 @@ def ranks(queries: Tensor, candidates: Tensor, of_queries: Tensor, of_candidates
         of_candidates: int [C].
     """
     found = [np.zeros(0, dtype=np.int64)]
-    for start in range(0, len(queries), _QUERIES):
-        rows = slice(start, start + _QUERIES)
+    for rows in _parts(len(queries)):
         right = of_queries[rows, None] == of_candidates
         found.append(ranks_of(queries[rows] @ candidates.T, right).numpy())
     return np.concatenate(found)
+
+
+def likest(queries: Tensor, candidates: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """For each query the candidate with the largest dot product, int [Q], and that, float [Q]; one at least."""
+    found = [(queries[rows] @ candidates.T).max(1) for rows in _parts(len(queries))]
+    if not found:
+        return np.zeros(0, dtype=np.int64), np.zeros(0)
+    return torch.cat([f.indices for f in found]).numpy(), torch.cat([f.values for f in found]).numpy()
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _QUERIES) for start in range(0, count, _QUERIES)]
 
 
 def recalls(found: np.ndarray, at: Sequence[int] = AT) -> dict[str, float]:

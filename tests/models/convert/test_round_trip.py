@@ -87,10 +87,11 @@ def grown_model(config: ModelConfig, text: Any) -> Any:
     return config.replace(towers={"text": text}).build()
 
 
-def test_clip_says_what_it_leaves_out(tmp_path: Path) -> None:
+def test_clip_is_read_whole_and_not_written(tmp_path: Path) -> None:
     reference = theirs("CLIPModel", clip_config()).float()
     silent(lambda: reference.save_pretrained(tmp_path / "theirs"))
-    assert list(convert(tmp_path / "theirs", tmp_path / "ours").left_out) == ["logit_scale"]
+    assert not convert(tmp_path / "theirs", tmp_path / "ours").left_out
+    assert create_model(tmp_path / "ours").state_dict()["heads.similarity.log_scale"] == reference.logit_scale
     with pytest.raises(UserError, match="no layout has all parts of this model"):
         convert(tmp_path / "ours", tmp_path / "back")
     assert not (tmp_path / "back").exists()

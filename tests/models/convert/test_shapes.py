@@ -13,7 +13,7 @@ from patchword.models.convert.compare import differences
 from patchword.models.convert.settings import Settings
 from patchword.models.create import create_model
 from patchword.models.model import count_parameters
-from patchword.models.presets import translation
+from patchword.models.presets import retrieval, translation
 from patchword.models.presets.shapes import SHAPES
 
 GPT: dict[str, Any] = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 256, "vocab_size": 8192}
@@ -55,13 +55,16 @@ THEIRS: dict[str, tuple[str, Any, str, int]] = {
     ),
     "decoder-small": ("LlamaForCausalLM", lambda: transformers.LlamaConfig(**LLAMA), "llama", 0),
     "bert-small": ("BertForMaskedLM", lambda: transformers.BertConfig(**BERT), "bert", 2 * 512),
-    "clip-tiny": ("CLIPModel", lambda: clip(192, 192, 128, 4, 8, 64), "clip", 1),
-    "clip-small": ("CLIPModel", lambda: clip(384, 384, 384, 12, 16, 224), "clip", 1),
-    "clip-base": ("CLIPModel", transformers.CLIPConfig, "clip", 1),
+    "clip of other widths": ("CLIPModel", lambda: clip(384, 192, 128, 4, 8, 64), "clip", 0),
+    "clip-base": ("CLIPModel", transformers.CLIPConfig, "clip", 0),
     "t5-small": ("T5ForConditionalGeneration", transformers.T5Config, "t5", 0),
 }
-MODELS = SHAPES | {"t5-small": translation.t5_model}
-PUBLISHED = {"gpt-small": 124_439_808, "t5-small": 60_506_624, "clip-base": 151_277_312}
+MODELS = SHAPES | {
+    "t5-small": translation.t5_model,
+    "clip of other widths": lambda: retrieval.clip(image=384, text=192, out_dim=128, depth=4, patch=8, side=64),
+    "clip-base": lambda: retrieval.base().model,
+}
+PUBLISHED = {"gpt-small": 124_439_808, "t5-small": 60_506_624, "clip-base": 151_277_313}
 
 
 @pytest.mark.parametrize("name", THEIRS)
