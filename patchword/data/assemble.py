@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from patchword.config import DataConfig, Fields
 from patchword.data.allot import Origin, allot
@@ -14,7 +15,7 @@ from patchword.data.file_source import FileSource, FileSplit, Notes, Records
 from patchword.data.finder import Finder
 from patchword.data.gather import Gathered, Part, gather
 from patchword.data.splits import split_of_path
-from patchword.data.tables import read_table
+from patchword.data.tables import Table, read_table
 
 
 def from_tables(
@@ -36,14 +37,32 @@ def from_tables(
     Raises:
         UserError: a table, a list or the settings are wrong, or nothing is left.
     """
-    parts = []
     opened = [(name, read_table(posixpath.join(archive.label, name), data)) for name, data in tables]
-    for name, table in with_annotations(opened):
+    named = [Named(name, table, split_of_path(name)) for name, table in with_annotations(opened)]
+    return from_named(config, fields, archive, named, find)
+
+
+class Named(NamedTuple):
+    """A table that is open, and what its place in the source says."""
+
+    name: str
+    """Its path in the source."""
+    table: Table
+    split: str | None
+    """The split that its path says."""
+
+
+def from_named(
+    config: DataConfig, fields: Fields, archive: Archive, named: Sequence[Named], find: Callable[[], Finder]
+) -> FileSource:
+    """As `from_tables`, of tables that are open already."""
+    parts = []
+    for name, table, split in named:
         columns = choose_columns(table, config.columns, fields)
-        parts.append(Part(table, columns, split_of_path(name), posixpath.dirname(name)))
+        parts.append(Part(table, columns, split, posixpath.dirname(name)))
     gathered = gather(parts, fields, find, config.columns.answer_separator)
     column = next((part.columns.split for part in parts if part.columns.split is not None), None)
-    return finished(config, Origin(archive, tuple(name for name, _ in tables), column), gathered)
+    return finished(config, Origin(archive, tuple(each.name for each in named), column), gathered)
 
 
 def finished(config: DataConfig, origin: Origin, gathered: Gathered) -> FileSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from patchword.config import DataConfig, Fields, UserError, nearest
 from patchword.data.allot import FLICKR_TABLES, Origin, inside, read_text_file
 from patchword.data.archives import Archive, Folder, open_archive
-from patchword.data.assemble import finished, from_tables
+from patchword.data.assemble import Named, finished, from_named, from_tables
 from patchword.data.class_folders import gather_classes
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import SearchFinder, is_picture
@@ -17,6 +18,7 @@ from patchword.data.idx import gather_idx
 from patchword.data.parallel import gather_parallel
 from patchword.data.running import open_running
 from patchword.data.several import SeveralArchives
+from patchword.data.shards import sample_files, sample_tables
 from patchword.data.splits import split_of_path
 from patchword.data.tables import READERS, is_table
 
@@ -26,8 +28,8 @@ _PACKED = (".tar", ".zip")
 def open_place(
     config: DataConfig, fields: Fields, archive: Archive, pictures: Callable[[], tuple[Archive, str]]
 ) -> NotedSource:
-    """The source in a folder or archive: what its tables say, its parallel or running texts, or what its files tell of
-    classes.
+    """The source in a folder or archive: what its tables say, its parallel or running texts, its pairs of a picture and
+    a JSON, or what its files tell of classes.
 
     Args:
         config: the settings.
@@ -38,9 +40,10 @@ def open_place(
     Raises:
         UserError: nothing there can be understood, or it can in several ways; the message says how to choose.
     """
-    tables = _tables(config, archive)
+    tables, pictures = _tables(config, archive), functools.cache(pictures)
+    shows = any(is_picture(name) or name.lower().endswith(_PACKED) for name in archive.names)
     if tables:
-        if fields.image is None and any(is_picture(name) or name.lower().endswith(_PACKED) for name in archive.names):
+        if fields.image is None and shows:
             fields = fields._replace(image=True)  # pictures are there: a table that names none is a mistake
         data = [(name, read_text_file(archive, name, "data.table")) for name in tables]
         return from_tables(config, fields, archive, data, lambda: SearchFinder(*pictures()))
@@ -50,6 +53,9 @@ def open_place(
         running = open_running(config, archive)
         if running is not None:
             return running
+    if shows and fields.image is not False and (samples := sample_tables(*pictures())):
+        named = [Named(f"{folder}/", table, split_of_path(f"{folder}/")) for folder, table in samples.items()]
+        return from_named(config, fields, archive, named, lambda: SearchFinder(*pictures()))
     if fields.required not in ((), ("label",)) or "label" not in fields.names:
         what = f"{' and '.join(fields.required or ('text',))}s"
         raise UserError(f"{archive.label}: no table of {what} ({', '.join(READERS)}) in it")
@@ -69,6 +75,8 @@ def _tables(config: DataConfig, archive: Archive) -> list[str]:
     if config.table is not None:
         return [inside("data.table", config.table)]
     tables = [name for name in archive.names if is_table(name)]
+    samples = set(sample_files(archive)) if tables else set()
+    tables = [name for name in tables if name not in samples]
     level = min((name.count("/") for name in tables), default=0)
     tables = [name for name in tables if name.count("/") == level]
     flickr = [name for known in FLICKR_TABLES for name in tables if posixpath.basename(name) == known]
@@ -100,8 +108,11 @@ def pictures_of_folder(config: DataConfig, path: Path, folder: Folder) -> Archiv
     if loose is None and not packed:
         why = "no pictures in it, and no tar or zip of pictures (links that lead out of it are not followed)"
         raise UserError(f"{folder.label}: {why}")
-    if loose is None and len(packed) > 1 and _say_splits(packed):
-        return SeveralArchives(folder.label, {name.rsplit(".", 1)[0]: open_archive(path / name) for name in packed})
+    said = _say_splits(packed)
+    if loose is None and len(packed) > 1 and (said or all(name.lower().endswith(".tar") for name in packed)):
+        archives = {name.rsplit(".", 1)[0]: open_archive(path / name) for name in packed}
+        if said or all(sample_files(each) for each in archives.values()):
+            return SeveralArchives(folder.label, archives)
     choices = [*packed, *([] if loose is None else [posixpath.dirname(loose) or "."])]
     if len(choices) > 1:
         raise UserError(_ambiguous(folder.label, "places with pictures", choices, "images"))

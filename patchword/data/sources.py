@@ -13,13 +13,14 @@ from typing import Protocol
 from patchword.config import DataConfig, Fields, SwappedMatchingConfig, UserError, nearest
 from patchword.data.allot import inside
 from patchword.data.archives import Folder, open_archive
-from patchword.data.assemble import from_tables
+from patchword.data.assemble import Named, from_named, from_tables
 from patchword.data.digit_source import DigitSource
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import DirectFinder, Finder, SearchFinder, is_picture
 from patchword.data.matched import MatchedSource, captions_alone
 from patchword.data.places import named_archive, open_place, pictures_of_folder
 from patchword.data.running import is_running, open_running
+from patchword.data.saved import is_saved, saved_tables
 from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
 
@@ -99,6 +100,25 @@ class MissingKind:
         )
 
 
+class SavedKind:
+    """A folder that `datasets` (Hugging Face) saved: its splits are tables that mostly hold their pictures."""
+
+    def fits(self, source: str, path: Path) -> bool:
+        """Whether it is one by the files in it."""
+        return is_saved(path)
+
+    def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
+        """Its splits, as they are named."""
+        for name in ("table", "images"):
+            if getattr(config, name) is not None:
+                raise UserError(
+                    f"data.{name}={getattr(config, name)}: {config.source} is one whole, saved by `datasets`"
+                )
+        folder = Folder(path)
+        named = [Named(split or "", table, split) for split, table in saved_tables(folder)]
+        return from_named(config, fields, folder, named, lambda: SearchFinder(folder))
+
+
 class FolderKind:
     """A folder with tables and pictures: loose, or in tars or zips. Flickr8k's own folder is one."""
 
@@ -174,5 +194,13 @@ class ArchiveKind:
         return open_place(config, fields, archive, lambda: (archive, prefix))
 
 
-KINDS: tuple[Kind, ...] = (EmbeddedKind(), MissingKind(), FolderKind(), TableKind(), RunningKind(), ArchiveKind())
+KINDS: tuple[Kind, ...] = (
+    EmbeddedKind(),
+    MissingKind(),
+    SavedKind(),
+    FolderKind(),
+    TableKind(),
+    RunningKind(),
+    ArchiveKind(),
+)
 """In the order in which they are asked."""
