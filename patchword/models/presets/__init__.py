@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, unknown
-from patchword.models.presets import captioner, classifier, layouts, retrieval, translation
+from patchword.models.presets import captioner, classifier, layouts, published_vqa, retrieval, toolkit, translation, vqa
 from patchword.models.presets.files import configuration_file, read_run
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
@@ -24,17 +24,29 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "clip-base": retrieval.base,
     "siglip-small": retrieval.sigmoid_small,
     "classifier-tiny": classifier.tiny,
+    "classifier-small": classifier.small,
     "vit-tiny": classifier.vit_tiny,
     "vit-small": classifier.vit_small,
     "vit-base": classifier.vit_base,
     "translator-tiny": translation.tiny,
     "translator-small": translation.small,
     "t5-small": translation.t5_small,
+    "vqa-tiny": vqa.tiny,
+    "vqa-small": vqa.small,
+    "vqa-small-bottleneck": vqa.small_bottleneck,
+    "vqa-small-joint": vqa.small_joint,
+    "ref/000": published_vqa.digits,
+    "ref/000-table": published_vqa.digits_table,
     "ref/001-m1": translation.hkproj,
     "ref/001-m2": translation.article,
     "ref/001-m3": translation.evans,
     "ref/001-m5": translation.torch_transformer,
     "ref/001-m6": translation.ajhalthor,
+    "ref/002": published_vqa.single_stream,
+    "ref/002-says": published_vqa.single_stream_says,
+    "ref/003-base": toolkit.base,
+    "ref/003-retrieval": toolkit.retrieval,
+    "ref/003-captioning": toolkit.captioning,
     "ref/004-vit-linformer": classifier.published_vit_linformer,
     "ref/004-vit-base": classifier.published_vit_base,
 }
@@ -44,6 +56,19 @@ _SOURCES = {
     "vit-tiny": "Touvron et al. 2021",
     "vit-small": "Touvron et al. 2021",
     "vit-base": "Dosovitskiy et al. 2020",
+    "t5-small": "Raffel et al. 2020",
+    "ref/000": "SajeelKA/MultiModalTransformer",
+    "ref/000-table": "SajeelKA/MultiModalTransformer",
+    "ref/001-m1": "hkproj/pytorch-transformer",
+    "ref/001-m2": "an article (Towards Data Science, DataCamp)",
+    "ref/001-m3": "SamLynnEvans/Transformer",
+    "ref/001-m5": "torch.nn.Transformer",
+    "ref/001-m6": "ajhalthor/Transformer-Neural-Network",
+    "ref/002": "a published code listing (system 002)",
+    "ref/002-says": "a published code listing (system 002)",
+    "ref/003-base": "llamacity's multi-modal-transformers",
+    "ref/003-retrieval": "llamacity's multi-modal-transformers",
+    "ref/003-captioning": "llamacity's multi-modal-transformers",
     "ref/004-vit-linformer": "vit-pytorch 0.26.3, linformer 0.2.1",
     "ref/004-vit-base": "Hugging Face ViT",
 }

@@ -28,12 +28,14 @@ from patchword.config import (
 )
 
 
-def digits_table() -> ModelConfig:
-    """A picture of a digit and a question, read as one sequence (MultiModalTransformer, the sizes of its table)."""
+def digits(
+    image: int = 4, text: int = 512, image_depth: int = 1, depth: int = 2, vocab_size: int | None = None
+) -> ModelConfig:
+    """A picture of a digit and a text, read as one sequence (MultiModalTransformer, the sizes of its command line)."""
     attention, norm = SoftmaxAttentionConfig(num_heads=4), RMSNormConfig(eps=1e-5)
-    image = ImageTowerConfig(
-        dim=512,
-        depth=2,
+    pictures = ImageTowerConfig(
+        dim=image,
+        depth=image_depth,
         image_size=(28, 28),
         patch_size=(1, 1),
         position=LearnedPositionConfig(),
@@ -41,11 +43,11 @@ def digits_table() -> ModelConfig:
         ffn=StandardFeedForwardConfig(hidden_dim=128, activation="gelu_tanh"),
     )
     return ModelConfig(
-        towers={"image": image, "text": TextTowerConfig(dim=128, depth=0, vocab_size=257_153, max_len=64)},
+        towers={"image": pictures, "text": TextTowerConfig(dim=text, depth=0, vocab_size=vocab_size, max_len=64)},
         fusion=JointFusionConfig(projector="linear"),
         trunk=StackConfig(
-            dim=128,
-            depth=1,
+            dim=text,
+            depth=depth,
             position=RotaryPositionConfig(),
             attention=attention,
             ffn=GEGLUConfig(hidden_dim=128, bias=False),
@@ -53,6 +55,11 @@ def digits_table() -> ModelConfig:
         ),
         heads={"text": LanguageHeadConfig(tied=False, bias=True)},
     )
+
+
+def digits_table() -> ModelConfig:
+    """The same with the sizes of its published table."""
+    return digits(image=512, text=128, image_depth=2, depth=1, vocab_size=257_153)
 
 
 def gpt(

@@ -1,0 +1,116 @@
+"""Questions about pictures: an answer is chosen from those of training, or said in words."""
+
+from __future__ import annotations
+
+from patchword.config import (
+    AttentionPoolConfig,
+    AugmentConfig,
+    BatchConfig,
+    BottleneckFusionConfig,
+    CrossFusionConfig,
+    DataConfig,
+    FusionConfig,
+    ImageConfig,
+    ImageTowerConfig,
+    LabelHeadConfig,
+    LayersConfig,
+    LearnedPositionConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PrefixFusionConfig,
+    ResidualConfig,
+    RunConfig,
+    SoftmaxAttentionConfig,
+    StackConfig,
+    StandardFeedForwardConfig,
+    TextTowerConfig,
+    TrainConfig,
+    VQATaskConfig,
+    WordsTokenizerConfig,
+    XavierInitConfig,
+)
+from patchword.models.presets import captioner
+
+
+def _model(image: ImageTowerConfig, fusion: FusionConfig, depth: int, max_len: int) -> ModelConfig:
+    """The question's words meet the picture's patches in a trunk of `depth` blocks, as wide as the picture's tower."""
+    assert image.attention is not None
+    looks = isinstance(fusion, CrossFusionConfig)
+    question = TextTowerConfig(
+        dim=image.dim,
+        depth=0,
+        max_len=max_len,
+        position=LearnedPositionConfig(),
+        embed_dropout=image.embed_dropout,
+    )
+    trunk = StackConfig(
+        dim=image.dim,
+        depth=depth,
+        attention=image.attention,
+        cross_attention=image.attention if looks else None,
+        ffn=image.ffn,
+        residual=image.residual.replace(drop_path=0.0),
+    )
+    pool = AttentionPoolConfig(num_heads=image.attention.num_heads)
+    return ModelConfig(
+        towers={"image": image, "question": question},
+        fusion=fusion,
+        trunk=trunk,
+        heads={"label": LabelHeadConfig(pool=pool)},
+        init=XavierInitConfig(),
+        embed_std=0.05,
+    )
+
+
+def tiny() -> RunConfig:
+    """Questions about the embedded scenes or easy-VQA, learnt in minutes on two cores (cross-attention fusion)."""
+    image = captioner.tiny().model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    return RunConfig(
+        name="vqa-tiny",
+        task=VQATaskConfig(),
+        model=_model(image, CrossFusionConfig(reader="question"), depth=3, max_len=24),
+        data=DataConfig(
+            image=ImageConfig(cache="memory"), tokenizer=WordsTokenizerConfig(vocab_size=512, min_frequency=1)
+        ),
+        train=TrainConfig(
+            steps=2000, optimizer=OptimizerConfig(lr=1e-3), save_every=500, eval_samples=500, best_metric="accuracy"
+        ),
+    )
+
+
+def small() -> RunConfig:
+    """Questions about some thousands of photos: the words look at the patches (cross-attention fusion)."""
+    return _small("vqa-small", CrossFusionConfig(reader="question"), depth=4)
+
+
+def small_bottleneck() -> RunConfig:
+    """The same size, but words and patches tell one another only what fits into four shared tokens (MBT)."""
+    layers = LayersConfig(
+        depth=4, attention=SoftmaxAttentionConfig(num_heads=4), residual=ResidualConfig(dropout=0.1), final_norm=False
+    )
+    return _small("vqa-small-bottleneck", BottleneckFusionConfig(layers=layers), depth=1)
+
+
+def small_joint() -> RunConfig:
+    """The same size, but words and patches look at one another in one sequence (single stream)."""
+    return _small("vqa-small-joint", PrefixFusionConfig(reader="question"), depth=6)
+
+
+def _small(name: str, fusion: FusionConfig, depth: int) -> RunConfig:
+    image = captioner.small().model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    image = image.replace(ffn=StandardFeedForwardConfig(hidden_dim=512))
+    return RunConfig(
+        name=name,
+        task=VQATaskConfig(label_smoothing=0.1, num_answers=3000),
+        model=_model(image, fusion, depth, max_len=40),
+        data=DataConfig(
+            image=ImageConfig(height=112, width=112, cache="memory", augment=AugmentConfig(crop=0.7, ratio=1.2)),
+            tokenizer=WordsTokenizerConfig(vocab_size=4096, min_frequency=2),
+            batch=BatchConfig(size=32),
+        ),
+        train=TrainConfig(
+            steps=2000, optimizer=OptimizerConfig(lr=5e-4), eval_every=500, eval_samples=200, best_metric="accuracy"
+        ),
+    )
