@@ -4,62 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Gt, Lt
 
 from patchword.config.core import Config
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
 from patchword.config.lora import LoraConfig
 from patchword.config.model import ModelConfig
-from patchword.config.numbers import Count, NonNegative, Positive, PositiveFloat, Share
+from patchword.config.numbers import Count, Positive, PositiveFloat
+from patchword.config.optimizer import (
+    AnyOptimizerConfig,
+    CosineScheduleConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+)
 from patchword.config.tasks import TaskConfig
 
 # ------------------------------------------------------------------ training
-
-
-class OptimizerConfig(Config):
-    """AdamW (Loshchilov and Hutter 2019)."""
-
-    lr: PositiveFloat = 1e-3
-    """Highest learning rate."""
-    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]] = (0.9, 0.98)
-    """Decay of the running means of the gradient and of its square."""
-    eps: PositiveFloat = 1e-8
-    """Added to the root of the latter."""
-    weight_decay: NonNegative = 0.05
-    """Pull towards zero on matrices; norms, offsets and single vectors have none."""
-    rates: dict[str, NonNegative] = field(default_factory=dict)
-    """Factor on the learning rate by path pattern: {"towers.image.*": 0.1}; the last that matches counts."""
-    freeze: tuple[str, ...] = ()
-    """Path patterns of parameters that are not trained."""
-
-
-class ScheduleConfig(Config, family="schedule"):
-    """How the learning rate changes, as a factor on its highest value."""
-
-    warmup: Count = 100
-    """Steps over which it rises from zero."""
-
-
-class CosineScheduleConfig(ScheduleConfig, kind="cosine"):
-    """Half a cosine from 1 down to `final`."""
-
-    final: Share = 0.0
-    """The factor at the last step."""
-
-
-class LinearScheduleConfig(ScheduleConfig, kind="linear"):
-    """A straight line from 1 down to `final`."""
-
-    final: Share = 0.0
-    """The factor at the last step."""
-
-
-class ConstantScheduleConfig(ScheduleConfig, kind="constant"):
-    """Always 1 after the warm-up."""
 
 
 class TrainConfig(Config):
@@ -71,7 +34,7 @@ class TrainConfig(Config):
     """Most minutes of training; the schedule then follows the clock where that ends it sooner. Null: no limit."""
     accumulate: Positive = 1
     """Batches a step; gradients are those of one large batch."""
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: AnyOptimizerConfig = OptimizerConfig()
     """What turns gradients into steps."""
     lora: LoraConfig | None = None
     """Low-rank adapters that learn in place of the weights; null: none."""

@@ -1,4 +1,4 @@
-"""AdamW over groups of parameters: which decay, how fast each learns, which are frozen."""
+"""Groups of parameters for an optimizer: which decay, how fast each learns, which are frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor, nn
 
-from patchword.config import OptimizerConfig, UserError, nearest
+from patchword.config import AnyOptimizerConfig, UserError, nearest
+from patchword.nn import Block
+from patchword.training import optimizers
 
 _MAPS = (nn.Linear, nn.Bilinear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -43,19 +45,19 @@ def keep(model: nn.Module, patterns: Iterable[str], others: Iterable[nn.Paramete
         parameter.requires_grad_(matched or id(parameter) in always)
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters that are not frozen.
+def build_optimizer(model: nn.Module, config: AnyOptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer of these settings over the parameters that are not frozen.
 
-    Weights of linear maps and convolutions decay. Embedding and position tables (also one that is tied to a linear
-    map), norms, offsets and single vectors do not. Each group has its factor on the learning rate under "rate".
+    `config.decays` says what decays; of maps, one that is tied to an embedding or position table is a table. Each group
+    has its factor on the learning rate under "rate", and whether it is matrices of maps within blocks under "inner".
 
     Raises:
         UserError: a pattern of `config.rates` matches nothing.
     """
     names = _names(model)
     _check(config.rates, "train.optimizer.rates", names)
-    decaying = _decaying(model)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    decaying, inner = _decaying(model, config.decays), _inner(model)
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for parameter, aliases in names.items():
         if not parameter.requires_grad:
             continue
@@ -64,14 +66,12 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
             if any(fnmatchcase(alias, pattern) for alias in aliases):
                 rate = factor
         decay = config.weight_decay if id(parameter) in decaying else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": group, "rate": rate, "weight_decay": decay} for (rate, decay), group in groups.items()],
-        lr=config.lr,
-        betas=config.betas,
-        eps=config.eps,
-        fused=True,  # one kernel on CUDA; on a CPU four times as fast as the others, and as deterministic
-    )
+        groups.setdefault((rate, decay, id(parameter) in inner), []).append(parameter)
+    found: list[optimizers.Group] = [
+        {"params": group, "rate": rate, "weight_decay": decay, "inner": within}
+        for (rate, decay, within), group in groups.items()
+    ]
+    return config.build(found)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -106,10 +106,26 @@ def _names(model: nn.Module) -> dict[nn.Parameter, list[str]]:
     return names
 
 
-def _decaying(model: nn.Module) -> set[int]:
+def _decaying(model: nn.Module, decays: str) -> set[int]:
+    if decays == "all":
+        return {id(p) for p in model.parameters()}
+    if decays == "matrices":
+        return {id(p) for p in model.parameters() if p.ndim > 1}
+    return _maps(model)
+
+
+def _maps(model: nn.Module) -> set[int]:
+    """Weights of linear maps and convolutions that are no table."""
     maps = {id(m.weight) for m in model.modules() if isinstance(m, _MAPS)}
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     return maps - tables
+
+
+def _inner(model: nn.Module) -> set[int]:
+    """Those of them that are matrices within blocks."""
+    maps = _maps(model)
+    blocks = [m for m in model.modules() if isinstance(m, Block)]
+    return {id(p) for block in blocks for p in block.parameters() if p.ndim == 2 and id(p) in maps}
 
 
 def _check(patterns: Iterable[str], field: str, names: dict[nn.Parameter, list[str]]) -> None:

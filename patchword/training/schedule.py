@@ -10,6 +10,7 @@ from patchword.config import (
     CosineScheduleConfig,
     LinearScheduleConfig,
     ScheduleConfig,
+    StepScheduleConfig,
     implements,
 )
 
@@ -73,3 +74,17 @@ class ConstantSchedule(Schedule):
         """1."""
         del progress
         return 1.0
+
+
+@implements(StepScheduleConfig)
+class StepSchedule(Schedule):
+    """Down by the same factor again and again."""
+
+    def __init__(self, config: StepScheduleConfig, steps: int) -> None:
+        super().__init__(config, steps)
+        self.factor_of_each, self.every = config.factor, config.every
+
+    def decay(self, progress: float) -> float:
+        """`factor` to the power of the falls so far; the clock counts as the steps that it stands for."""
+        before = round(progress * max(self.steps - self.warmup, 1)) + self.warmup - 1
+        return self.factor_of_each ** (max(0, before) // self.every)
