@@ -76,18 +76,18 @@ from patchword.config.fusion_vectors import (
     VectorFusionConfig,
     WeightedFusionConfig,
 )
-from patchword.config.listing import to_json, to_yaml
-from patchword.config.lora import LoraConfig
-from patchword.config.model import (
+from patchword.config.heads import (
     EmbeddingHeadConfig,
     HeadConfig,
     LabelHeadConfig,
     LanguageHeadConfig,
-    ModelConfig,
     ScoresHeadConfig,
     SimilarityHeadConfig,
     TokenHeadConfig,
 )
+from patchword.config.listing import to_json, to_yaml
+from patchword.config.lora import LoraConfig
+from patchword.config.model import ModelConfig
 from patchword.config.optimizer import (
     AnyOptimizerConfig,
     ConstantScheduleConfig,

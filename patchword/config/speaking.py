@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from patchword.config.errors import Problem, unknown
 from patchword.config.fusion import FusionConfig, ReaderFusionConfig
-from patchword.config.model import LanguageHeadConfig, ModelConfig, ScoresHeadConfig, TokenHeadConfig
+from patchword.config.heads import LanguageHeadConfig, ScoresHeadConfig, TokenHeadConfig
+from patchword.config.model import ModelConfig
 from patchword.config.stack import StackConfig
 from patchword.config.towers import TextTowerConfig
 

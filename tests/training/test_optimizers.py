@@ -17,7 +17,8 @@ from patchword.config import (
     TextTowerConfig,
 )
 from patchword.config.attention import SoftmaxAttentionConfig
-from patchword.config.model import LanguageHeadConfig, ModelConfig
+from patchword.config.heads import LanguageHeadConfig
+from patchword.config.model import ModelConfig
 from patchword.models.model import Model
 from patchword.training.optim import (
     build_optimizer,

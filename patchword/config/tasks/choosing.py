@@ -7,7 +7,8 @@ from dataclasses import field
 
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
-from patchword.config.model import LabelHeadConfig, ModelConfig
+from patchword.config.heads import LabelHeadConfig
+from patchword.config.model import ModelConfig
 from patchword.config.numbers import Dropout, PositiveFloat
 from patchword.config.tasks.base import TaskConfig, image_problems, wrong_part
 from patchword.config.towers import TextTowerConfig

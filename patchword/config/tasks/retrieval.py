@@ -10,7 +10,8 @@ from patchword.config.core import Config
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
 from patchword.config.fields import Fields
-from patchword.config.model import ModelConfig, SimilarityHeadConfig, TokenHeadConfig
+from patchword.config.heads import SimilarityHeadConfig, TokenHeadConfig
+from patchword.config.model import ModelConfig
 from patchword.config.numbers import Positive
 from patchword.config.tasks.base import TaskConfig, patch_problems, wrong_part
 from patchword.config.towers import ImageTowerConfig, TextTowerConfig, TowerConfig

@@ -8,7 +8,8 @@ from patchword.config.data import DataConfig
 from patchword.config.decoding import DecodeConfig, GreedyDecodeConfig
 from patchword.config.errors import Problem
 from patchword.config.fusion import under
-from patchword.config.model import LanguageHeadConfig, ModelConfig
+from patchword.config.heads import LanguageHeadConfig
+from patchword.config.model import ModelConfig
 from patchword.config.numbers import Dropout, Positive
 from patchword.config.speaking import speaking_problems
 from patchword.config.tasks.base import TaskConfig, image_problems, wrong_part
