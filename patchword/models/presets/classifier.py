@@ -52,6 +52,33 @@ def tiny() -> RunConfig:
     )
 
 
+def small() -> RunConfig:
+    """A classifier for some thousands of photos (112 x 112), from scratch on a CPU or a small GPU."""
+    image = ImageTowerConfig(
+        dim=192,
+        depth=6,
+        image_size=(112, 112),
+        patch_size=(16, 16),
+        stem=(32, 64, 128),
+        position=SinusoidalPositionConfig(),
+        attention=SoftmaxAttentionConfig(num_heads=6),
+        ffn=StandardFeedForwardConfig(hidden_dim=384),
+        residual=ResidualConfig(drop_path=0.1),
+    )
+    augment = AugmentConfig(crop=0.35, ratio=4 / 3, flip=0.5, brightness=0.2, contrast=0.2, saturation=0.2)
+    return RunConfig(
+        name="classifier-small",
+        task=ClassificationTaskConfig(label_smoothing=0.1),
+        model=ModelConfig(
+            towers={"image": image}, heads={"label": LabelHeadConfig(source="image")}, init=XavierInitConfig()
+        ),
+        data=DataConfig(image=ImageConfig(height=112, width=112, cache="memory", augment=augment)),
+        train=TrainConfig(
+            steps=3130, optimizer=OptimizerConfig(lr=1e-3), eval_every=626, save_every=626, best_metric="accuracy"
+        ),
+    )
+
+
 def _vit(dim: int, depth: int, num_heads: int, drop_path: float = 0.0) -> ModelConfig:
     """A vision transformer of 224 x 224 pixels in patches of 16 x 16, as Hugging Face builds it without a pooler."""
     image = ImageTowerConfig(
