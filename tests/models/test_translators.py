@@ -64,5 +64,5 @@ def test_the_bare_core_is_torchs_own() -> None:
 
 def test_all_say_where_they_come_from() -> None:
     names = [name for name in PRESETS if preset(name).task.kind == "translation"]
-    assert len(names) == 8
+    assert len(names) == 9
     assert all(preset(name).task.decode.max_len <= preset(name).model.towers["target"].max_len for name in names)  # pyright: ignore

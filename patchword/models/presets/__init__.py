@@ -30,6 +30,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "vit-base": classifier.vit_base,
     "translator-tiny": translation.tiny,
     "translator-small": translation.small,
+    "translator-image-tiny": translation.image_tiny,
     "t5-small": translation.t5_small,
     "vqa-tiny": vqa.tiny,
     "vqa-small": vqa.small,

@@ -11,6 +11,7 @@ from patchword.config import (
     DataConfig,
     DecodeConfig,
     GreedyDecodeConfig,
+    ImageTowerConfig,
     LanguageHeadConfig,
     ModelConfig,
     NoPositionConfig,
@@ -46,14 +47,34 @@ def tiny() -> RunConfig:
     )
 
 
+def image_tiny() -> RunConfig:
+    """A translator that also sees the picture: embedded scenes, or pairs of captions with photos (docs/tasks)."""
+    run = tiny()
+    image = ImageTowerConfig(
+        dim=128,
+        depth=2,
+        patch_size=(16, 16),
+        stem=(16, 64, 128),
+        position=SinusoidalPositionConfig(),
+        attention=SoftmaxAttentionConfig(num_heads=4),
+        ffn=StandardFeedForwardConfig(hidden_dim=256),
+    )
+    return run.replace(
+        name="translator-image-tiny",
+        task=run.task.replace(image="image"),
+        model=run.model.replace(towers={"image": image, **run.model.towers}),
+        data=run.data.replace(batch=BatchConfig(size=16, captions=5)),
+    )
+
+
 def small() -> RunConfig:
-    """A translator for some ten thousands of short sentences, from scratch on a CPU or a small GPU."""
+    """A translator for some ten thousands of short sentences, from scratch in minutes on a CPU."""
     return RunConfig(
         name="translator-small",
         task=TranslationTaskConfig(label_smoothing=0.1, decode=BeamDecodeConfig(num_beams=4, max_len=64)),
-        model=_modern(dim=256, depth=3, hidden_dim=768, max_len=96, dropout=0.25),
-        data=DataConfig(tokenizer=BPETokenizerConfig(vocab_size=6000, lowercase=False), batch=BatchConfig(size=128)),
-        train=TrainConfig(steps=5000, optimizer=OptimizerConfig(lr=1.5e-3), eval_every=1000, eval_samples=200),
+        model=_modern(dim=192, depth=2, hidden_dim=576, max_len=96, dropout=0.1),
+        data=DataConfig(tokenizer=BPETokenizerConfig(vocab_size=5000, lowercase=False)),
+        train=TrainConfig(steps=3000, optimizer=OptimizerConfig(lr=2e-3), eval_every=1000, eval_samples=200),
     )
 
 
