@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from patchword.config import RunConfig, UserError, override, unknown
-from patchword.models.presets import captioner, classifier, layouts, published_vqa, retrieval, toolkit, translation, vqa
+from patchword.models.presets import (
+    captioner,
+    classifier,
+    language,
+    layouts,
+    published_language,
+    published_vqa,
+    retrieval,
+    toolkit,
+    translation,
+    vqa,
+)
 from patchword.models.presets.files import configuration_file, read_run
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {
@@ -36,13 +47,25 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "vqa-small": vqa.small,
     "vqa-small-bottleneck": vqa.small_bottleneck,
     "vqa-small-joint": vqa.small_joint,
+    "gpt-tiny": language.gpt_tiny,
+    "gpt-small": language.gpt_small,
+    "gpt-medium": language.gpt_medium,
+    "gpt-fast": language.gpt_fast,
+    "decoder-small": language.decoder_small,
     "ref/000": published_vqa.digits,
     "ref/000-table": published_vqa.digits_table,
     "ref/001-m1": translation.hkproj,
     "ref/001-m2": translation.article,
     "ref/001-m3": translation.evans,
+    "ref/001-m4": published_language.word_language_model,
+    "ref/001-m4-video": published_language.video_gpt,
     "ref/001-m5": translation.torch_transformer,
     "ref/001-m6": translation.ajhalthor,
+    "ref/001-m7": published_language.tutorial_language_model,
+    "ref/001-m8": published_language.colab_gpt,
+    "ref/001-bigram": published_language.bigram,
+    "ref/001-nanogpt": published_language.nanogpt,
+    "ref/001-nanogpt-cpu": published_language.nanogpt_cpu,
     "ref/002": published_vqa.single_stream,
     "ref/002-says": published_vqa.single_stream_says,
     "ref/003-base": toolkit.base,
@@ -63,8 +86,17 @@ _SOURCES = {
     "ref/001-m1": "hkproj/pytorch-transformer",
     "ref/001-m2": "an article (Towards Data Science, DataCamp)",
     "ref/001-m3": "SamLynnEvans/Transformer",
+    "ref/001-m4": "pytorch/examples word_language_model",
+    "ref/001-m4-video": "karpathy/ng-video-lecture",
     "ref/001-m5": "torch.nn.Transformer",
     "ref/001-m6": "ajhalthor/Transformer-Neural-Network",
+    "ref/001-m7": "pytorch/tutorials transformer_tutorial",
+    "ref/001-m8": "Karpathy's notebook to ng-video-lecture",
+    "ref/001-bigram": "karpathy/ng-video-lecture",
+    "ref/001-nanogpt": "karpathy/nanoGPT",
+    "ref/001-nanogpt-cpu": "karpathy/nanoGPT",
+    "gpt-small": "Radford et al. 2019",
+    "gpt-medium": "Radford et al. 2019",
     "ref/002": "a published code listing (system 002)",
     "ref/002-says": "a published code listing (system 002)",
     "ref/003-base": "llamacity's multi-modal-transformers",
