@@ -10,24 +10,42 @@ from typing import Any
 
 from patchword.config import (
     AttentionPoolConfig,
+    BatchConfig,
+    BeamDecodeConfig,
+    CaptioningTaskConfig,
+    CosineScheduleConfig,
+    CrossFusionConfig,
     CrossLayersConfig,
+    DataConfig,
     EmbeddingHeadConfig,
     FeaturesTowerConfig,
+    HeadConfig,
+    ImageConfig,
     ImageTowerConfig,
     LabelHeadConfig,
+    LanguageHeadConfig,
     LayerNormConfig,
     LearnedPositionConfig,
     ModelConfig,
+    OptimizerConfig,
     RereadFusionConfig,
     ResidualConfig,
+    RetrievalTaskConfig,
+    RunConfig,
+    SimilarityHeadConfig,
     SoftmaxAttentionConfig,
     StackConfig,
     StandardFeedForwardConfig,
+    TaskConfig,
     TextTowerConfig,
     TowerConfig,
+    TrainConfig,
+    VQATaskConfig,
+    WordPieceTokenizerConfig,
 )
 
-WIDTH, PATCH, SIDE = 768, 16, 384  # 576 places: 24 x 24 patches
+WIDTH, VOCABULARY = 768, 30_522
+PATCH, SIDE = 16, 384  # 576 places: 24 x 24 patches
 _HEADS = SoftmaxAttentionConfig(num_heads=12, dropout=0.1)
 _FFN = StandardFeedForwardConfig(hidden_dim=3072, dropout=0.1)
 _NORM = LayerNormConfig(eps=1e-12)
@@ -45,8 +63,8 @@ _ENCODER: dict[str, Any] = {
 
 
 def text_encoder() -> TextTowerConfig:
-    """30,522 words at 512 places."""
-    return TextTowerConfig(**_ENCODER, vocab_size=30_522, max_len=512)
+    """Up to 512 words; a preset has as many as its tokenizer, 30,522 at most."""
+    return TextTowerConfig(**_ENCODER, max_len=512)
 
 
 def feature_encoder() -> FeaturesTowerConfig:
@@ -59,13 +77,60 @@ def picture_encoder() -> ImageTowerConfig:
     return ImageTowerConfig(**_ENCODER, image_size=(SIDE, SIDE), patch_size=(PATCH, PATCH))
 
 
-def base_model(image: TowerConfig, classes: int | None = 3000) -> ModelConfig:
-    """Both encoders, two layers in which they meet, and what is read off: a vector of each, scores of answers.
+def base_model(image: TowerConfig) -> ModelConfig:
+    """The model of its configuration file: a vector of a text and of a picture, and scores of 3,000 answers.
 
     Args:
         image: the encoder of pictures.
-        classes: how many answers; None: as many as the data has.
     """
+    model = _meeting(image)
+    return model.replace(
+        towers=model.towers | {"text": text_encoder().replace(vocab_size=VOCABULARY)},
+        heads=_vectors() | {"answer": LabelHeadConfig(num_classes=3000, pool=_POOL)},
+    )
+
+
+def base() -> RunConfig:
+    """Questions about pictures by the toolkit's base model: two encoders, fusion by cross-attention, 3,000 answers."""
+    model = _meeting(picture_encoder()).replace(heads={"answer": LabelHeadConfig(pool=_POOL)})
+    return _run("003-base", VQATaskConfig(question="text", head="answer", num_answers=3000), model)
+
+
+def retrieval() -> RunConfig:
+    """Pictures and texts in one space by the toolkit's two encoders, pooled by attention (InfoNCE at 0.07)."""
+    model = ModelConfig(
+        towers={"text": text_encoder(), "image": picture_encoder()},
+        heads=_vectors() | {"similarity": SimilarityHeadConfig()},
+    )
+    return _run("003-retrieval", RetrievalTaskConfig(), model)
+
+
+def captioning() -> RunConfig:
+    """Captions of at most 50 tokens by the toolkit's encoder of pictures and a causal decoder of its shape, 5 beams."""
+    text = TextTowerConfig(
+        dim=WIDTH, depth=0, max_len=50, position=LearnedPositionConfig(), embed_dropout=_RESIDUAL.dropout
+    )
+    trunk = StackConfig(
+        dim=WIDTH,
+        depth=12,
+        attention=_HEADS.replace(causal=True),
+        cross_attention=_HEADS,
+        ffn=_FFN,
+        norm=_NORM,
+        residual=_RESIDUAL,
+    )
+    model = ModelConfig(
+        towers={"image": picture_encoder(), "text": text},
+        fusion=CrossFusionConfig(),
+        trunk=trunk,
+        heads={"text": LanguageHeadConfig()},
+    )
+    task = CaptioningTaskConfig(decode=BeamDecodeConfig(num_beams=5, max_len=50))
+    return _run("003-captioning", task, model)
+
+
+def _meeting(image: TowerConfig) -> ModelConfig:
+    """Both encoders, and two layers that read them again; what is read off is still to be said."""
     layers = CrossLayersConfig(
         depth=2,
         attention=_HEADS,
@@ -79,9 +144,29 @@ def base_model(image: TowerConfig, classes: int | None = 3000) -> ModelConfig:
         towers={"text": text_encoder(), "image": image},
         fusion=RereadFusionConfig(layers=layers),
         trunk=StackConfig(dim=WIDTH, depth=0, attention=None, ffn=None),
-        heads={
-            "text": EmbeddingHeadConfig(source="text", out_dim=None, pool=_POOL),
-            "image": EmbeddingHeadConfig(source="image", out_dim=None, pool=_POOL),
-            "answer": LabelHeadConfig(num_classes=classes, pool=_POOL),
-        },
+        heads={},
+    )
+
+
+def _vectors() -> dict[str, HeadConfig]:
+    return {name: EmbeddingHeadConfig(source=name, out_dim=None, pool=_POOL) for name in ("text", "image")}
+
+
+def _run(name: str, task: TaskConfig, model: ModelConfig) -> RunConfig:
+    """The recipe of its example: AdamW at 5e-5, a thousand steps of warm-up, a cosine down to a tenth."""
+    return RunConfig(
+        name=name,
+        task=task,
+        model=model,
+        data=DataConfig(
+            image=ImageConfig(height=SIDE, width=SIDE),
+            tokenizer=WordPieceTokenizerConfig(vocab_size=VOCABULARY),
+            batch=BatchConfig(size=32),
+        ),
+        train=TrainConfig(
+            steps=10_000,
+            optimizer=OptimizerConfig(lr=5e-5, weight_decay=0.01, betas=(0.9, 0.999)),
+            schedule=CosineScheduleConfig(warmup=1000, final=0.1),
+            eval_every=1000,
+        ),
     )
