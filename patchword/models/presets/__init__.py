@@ -16,7 +16,6 @@ from patchword.models.presets import (
     published_vqa,
     retrieval,
     toolkit,
-    toolkit,
     translation,
     vqa,
 )
@@ -72,9 +71,6 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "ref/003-base": toolkit.base,
     "ref/003-retrieval": toolkit.retrieval,
     "ref/003-captioning": toolkit.captioning,
-    "ref/003-base": toolkit.base,
-    "ref/003-retrieval": toolkit.retrieval,
-    "ref/003-captioning": toolkit.captioning,
     "ref/004-vit-linformer": classifier.published_vit_linformer,
     "ref/004-vit-base": classifier.published_vit_base,
 }
@@ -103,9 +99,6 @@ _SOURCES = {
     "gpt-medium": "Radford et al. 2019",
     "ref/002": "a published code listing (system 002)",
     "ref/002-says": "a published code listing (system 002)",
-    "ref/003-base": "llamacity's multi-modal-transformers",
-    "ref/003-retrieval": "llamacity's multi-modal-transformers",
-    "ref/003-captioning": "llamacity's multi-modal-transformers",
     "ref/003-base": "llamacity's multi-modal-transformers",
     "ref/003-retrieval": "llamacity's multi-modal-transformers",
     "ref/003-captioning": "llamacity's multi-modal-transformers",
