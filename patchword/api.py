@@ -76,18 +76,25 @@ def train(
     return result
 
 
-def load(run: str | Path, device: str = "cpu") -> Trained:
+def load(run: str | Path, device: str = "cpu", **overrides: Any) -> Trained:
     """A trained model with its task, ready to predict.
 
+    Args:
+        run: the run's folder.
+        device: where to.
+        overrides: dotted settings of the task or the data to use in place of the run's own.
+
     Raises:
-        UserError: the folder holds no trained run, or its weights are damaged.
+        UserError: the folder holds no trained run, its weights are damaged, or a setting is wrong.
     """
-    return Trained(Path(run), device)
+    return Trained(Path(run), device, overrides)
 
 
-def evaluate(run: str | Path, data: str | None = None, split: str | None = None, limit: int | None = None) -> Measured:
-    """`load(run).evaluate(data, split, limit)`."""
-    return load(run).evaluate(data, split, limit)
+def evaluate(
+    run: str | Path, data: str | None = None, split: str | None = None, limit: int | None = None, **overrides: Any
+) -> Measured:
+    """`load(run, **overrides).evaluate(data, split, limit)`."""
+    return load(run, **overrides).evaluate(data, split, limit)
 
 
 class Measured(NamedTuple):
@@ -110,9 +117,13 @@ class Measured(NamedTuple):
 class Trained:
     """A run's model and task."""
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, device: str = "cpu", overrides: Mapping[str, Any] | None = None) -> None:
         self.folder, self.device = folder, device
         run, task_folder, weights = open_run(folder)
+        for path in overrides or {}:
+            if path.partition(".")[0] not in ("task", "data") or path.startswith("data.tokenizer"):
+                raise UserError(f"{path}: of a trained run only settings of task and data (no tokenizer) can be changed")
+        run = override(run, overrides, f"{folder} with overrides") if overrides else run
         self.run: RunConfig = run
         kind: type[Task] = type(run.task).implementation
         self.task = kind.load(run, task_folder)
@@ -177,6 +188,21 @@ class Trained:
         queries = [Query(name, picture, said) for name, (picture, said) in zip(names, pairs)]
         parts = [queries[start : start + _TOGETHER] for start in range(0, len(queries), _TOGETHER)]
         return [said for part in parts for said in self.task.predict(self.model, part, self.device)]
+
+    def embed(
+        self, images: Picture | Sequence[Picture] | None = None, texts: str | Sequence[str] | None = None
+    ) -> np.ndarray:
+        """Vectors of pictures or of texts, float32 [n, D]; all of them in one space, so that either finds the other.
+
+        Raises:
+            UserError: a picture cannot be read, both or neither are given, or the task makes no vectors.
+        """
+        if (images is None) == (texts is None):
+            raise UserError("give pictures or texts to make vectors of, one or the other")
+        items = [] if images is None else list(images) if isinstance(images, list | tuple) else [images]
+        said = [] if texts is None else [texts] if isinstance(texts, str) else list(texts)
+        found = self.task.embed(self.model, [self._picture(item) for item in items], said, self.device)
+        return found[0 if texts is None else 1].numpy()
 
     def _picture(self, item: Any) -> torch.Tensor:
         pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)

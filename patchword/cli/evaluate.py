@@ -18,13 +18,22 @@ def command(
         str | None, typer.Option("--split", metavar="NAME", help="Which split; none: test, or val where there is none.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Look at this many samples at most.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A setting of task or data in place of the run's own; may be given several times.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained model on a data set."""
     from patchword.api import load
+    from patchword.config import parse_overrides
     from patchword.training.display import number
 
-    evaluation = load(run).evaluate(data, split, limit)
+    evaluation = load(run, **parse_overrides(settings or [])).evaluate(data, split, limit)
     if as_json:
         found: dict[str, Any] = {"metrics": evaluation.metrics, "count": evaluation.count, "split": evaluation.split}
         confusion = evaluation.confusion

@@ -158,7 +158,7 @@ class RetrievalTask(Task):
             raise UserError("say what to compare the picture with: --text TEXT")
         pictures, texts = self.embed(model, needed_pictures(queries), texts, device)
         alike = torch.cosine_similarity(pictures, texts, dim=-1).tolist()
-        return [Prediction(q.id, f"{a:.3f}", score=a) for q, a in zip(queries, alike, strict=True)]
+        return [Prediction(q.id, f"{a:.3f} {q.text}", score=a) for q, a in zip(queries, alike, strict=True)]
 
     def embed(
         self, model: nn.Module, pictures: Sequence[Tensor], texts: Sequence[str], device: str
