@@ -56,6 +56,9 @@ class StackConfig(Config):
     """Whether a norm stands before the first block, after what positions add (BERT; the picture's tower of CLIP)."""
     final_norm: bool = True
     """Whether a norm follows the last block."""
+    init_from: str | None = None
+    """A run, or a folder that `patchword convert` wrote, whose part of the same name these weights start as (`RUN#part`:
+    another part of it); null: as the model's `init` says. See docs/training.md."""
 
     def problems(self) -> Iterator[Problem]:
         """Widths that do not divide, and positions that the mechanism cannot honour."""

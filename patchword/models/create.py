@@ -21,12 +21,13 @@ from patchword.models.model import Model
 from patchword.models.presets import PRESETS, load_config
 from patchword.models.presets.files import configuration_file, is_model_alone
 from patchword.models.presets.shapes import SHAPES
+from patchword.models.start import start_from
 
 _FEWEST_CLASSES = 2
 
 
 def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig, **overrides: Any) -> Model:
-    """A new model with fresh weights, or with those of a folder.
+    """A new model with fresh weights (parts with `init_from`: those of another model), or with those of a folder.
 
     Args:
         spec: the name of a preset or a shape, a .yaml or .json file or a mapping (of a run or of a model alone), or a
@@ -51,8 +52,15 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
         spec = ModelConfig.from_dict(data, str(spec)) if is_model_alone(data) else spec
     if isinstance(spec, ModelConfig):
         changes = {path.removeprefix("model."): value for path, value in overrides.items()}
-        return (override(spec, changes) if changes else spec).build()
-    return planned_model(load_config(spec, overrides)).build()
+        return _started(override(spec, changes) if changes else spec)
+    return _started(planned_model(load_config(spec, overrides)))
+
+
+def _started(config: ModelConfig) -> Model:
+    """The model with its weights at their start, those of other models among them."""
+    model: Model = config.build()
+    start_from(model)
+    return model
 
 
 def planned_model(run: RunConfig) -> ModelConfig:

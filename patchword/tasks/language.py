@@ -35,6 +35,7 @@ from patchword.tasks.continuing import continued
 from patchword.tasks.losses import said_loss
 from patchword.tasks.metrics import perplexity
 from patchword.tasks.streams import Stream, Windows, covering, documents, stream_of, windows_batch
+from patchword.tasks.tokenizers import tokenizer_for
 
 _EVAL_TOKENS = 8192  # scored together
 _TOKENIZER = "tokenizer.json"
@@ -76,9 +77,9 @@ class LanguageTask(Task):
         """With a tokenizer trained on the texts of the training split, or that of the token ids."""
         if isinstance(source, TokenSource):
             return cls(cast(LanguageTaskConfig, run.task), run, source.tokenizer)
-        config = run.data.tokenizer
-        texts = documents(source.splits["train"], config.special_tokens)
-        return cls(cast(LanguageTaskConfig, run.task), run, Tokenizer.train(config, texts))
+        config = cast(LanguageTaskConfig, run.task)
+        texts = documents(source.splits["train"], run.data.tokenizer.special_tokens)
+        return cls(config, run, tokenizer_for(run, said_tower(run.model, config.head), texts))
 
     @classmethod
     def load(cls, run: RunConfig, folder: Path) -> Self:

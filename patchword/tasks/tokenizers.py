@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Self, cast
 
-from patchword.config import ModelConfig, RunConfig, TextTowerConfig, UserError
+from patchword.config import DataConfig, ModelConfig, RunConfig, TextTowerConfig, UserError
 from patchword.data.text import Tokenizer
+from patchword.models.folder import settings_of
+from patchword.models.start import starts_of
 
 _MOST_TEXTS = 100_000  # that a tokenizer is trained on; more change little and cost minutes
 
@@ -34,7 +37,7 @@ class Tokenizers:
             # one after another, so that a long first tower leaves the others no fewer texts
             each = _MOST_TEXTS // len(members)
             of_members = (text for tower in members for text in islice(texts(tower), each))
-            made[owner] = Tokenizer.train(run.data.tokenizer, of_members)
+            made[owner] = tokenizer_for(run, owner, of_members)
         return cls(run, made)
 
     @classmethod
@@ -79,6 +82,29 @@ class Tokenizers:
                 )
             towers[name] = tower.replace(vocab_size=tower.vocab_size or size)
         return self.model.replace(towers=towers)
+
+
+def tokenizer_for(run: RunConfig, tower: str, texts: Iterable[str]) -> Tokenizer:
+    """Trained on texts; of a tower that starts from another run's, that one's own: its rows mean those tokens.
+
+    Raises:
+        UserError: there is nothing to learn from, or the other run has no tokenizer or made it in another way.
+    """
+    start = starts_of(run.model).get(tower)
+    if start is None:
+        return Tokenizer.train(run.data.tokenizer, texts)
+    config, data = settings_of(start.folder)
+    there = _owner(config, start.part)
+    files = [file for name in (f"tokenizer.{there}.json", _file(there, [there])) for file in start.folder.rglob(name)]
+    if not files or "run" not in data:
+        raise UserError(f"{start.field}: {start.folder} has no tokenizer that says what the rows of its table mean")
+    made = DataConfig.from_dict(data["run"]["data"], str(start.folder)).tokenizer
+    if made != run.data.tokenizer:
+        raise UserError(
+            f"{start.field}: the tokenizer of {start.folder} was made with other settings: set data.tokenizer to "
+            f"{json.dumps(made.to_dict())}"
+        )
+    return Tokenizer.load(files[0], special_tokens=None)
 
 
 def _owner(model: ModelConfig, tower: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from patchword.data.base import Source
 from patchword.data.batch import Batch
 from patchword.data.loader import Loader
 from patchword.data.sampler import BatchSampler
+from patchword.models.model import Model
 from patchword.tasks.base import Examples, Task
 from patchword.training.bad_samples import BadSamples
 from patchword.training.checkpoint import Checkpoints, load_state, restore_random_state
@@ -27,6 +29,7 @@ from patchword.training.resume import check_data, data_digest
 from patchword.training.run_folder import MODEL, RunFolder, resume_command
 from patchword.training.schedule import Schedule
 from patchword.training.signals import Stopping, StopSignals
+from patchword.training.start import start_of_training
 from patchword.training.state import Best, TrainState
 
 
@@ -60,12 +63,15 @@ class Session:
         self.stop, self.display = stop, display
         device = pick_device(self.config.device)
         self.schedule: Schedule = self.config.schedule.build(self.config.steps)
+        self.checkpoints = Checkpoints(place.checkpoints, self.config.keep)
+        newest = self.checkpoints.newest(display.say)
+        if newest is None and isinstance(model, Model):
+            start_of_training(model, display.say)
         self.learner = Learner(task, model.to(device).train(), self.config, device)
         examples = _training_examples(task, source)
         sampler = BatchSampler(examples.lengths, run.data.batch, self.config.seed)
         self.evaluator = open_evaluator(task, run, source, stop)
-        self.checkpoints = Checkpoints(place.checkpoints, self.config.keep)
-        self.state = self._find_state(data_digest(examples.lengths, examples.answers))
+        self.state = self._find_state(newest, data_digest(examples.lengths, examples.answers))
         if self.evaluator is not None:
             self.evaluator.check(self.learner)
 
@@ -79,10 +85,9 @@ class Session:
         self.loader = Loader(examples, sampler, run.data.workers, device, state.position)
         self._saved = (state.step, state.evaluated)
 
-    def _find_state(self, digest: dict[str, Any]) -> TrainState:
-        """Where to begin: at the newest checkpoint, then loaded, or at the start."""
+    def _find_state(self, path: Path | None, digest: dict[str, Any]) -> TrainState:
+        """Where to begin: at a checkpoint, then loaded, or (None) at the start."""
         torch.manual_seed(self.config.seed)
-        path = self.checkpoints.newest(self.display.say)
         if path is None:
             return TrainState(data=digest)
         state = load_state(path)

@@ -63,6 +63,17 @@ class LearnedPosition(Position):
         mixed = F.embedding_bag(index.flatten(0, 1), weight, per_sample_weights=share.flatten(0, 1), mode="sum")
         return mixed.unflatten(0, pos.shape[:2])
 
+    def resized_from(self, other: LearnedPosition) -> Tensor | None:
+        """Another's table fitted to this one's grid, the special token's row as it is; None: only grids are resized."""
+        (rows, dim), theirs = self.table.weight.shape, other.table.weight.detach()
+        if len(self.extent) != 2 or len(other.extent) != 2 or self.special != other.special or theirs.shape[1] != dim:
+            return None
+        grid = theirs[self.special :].T.unflatten(1, other.extent)[None]
+        size = [self.extent[0], self.extent[1]]
+        fitted = F.interpolate(grid, size=size, mode="bicubic", align_corners=False)[0].flatten(1).T
+        assert len(fitted) + self.special == rows
+        return torch.cat([theirs[: self.special], fitted])
+
     def _check(self, pos: Tensor) -> None:
         if not can_look(pos) or not pos.numel():
             return
