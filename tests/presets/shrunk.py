@@ -25,6 +25,7 @@ _SMALLER: dict[str, Callable[[Any], Any]] = {
     "num_heads": lambda _: 2,
     "num_kv_heads": lambda value: None if value is None else 1,
     "num_classes": lambda _: None,
+    "num_said": lambda _: None,
     "num_queries": _at_most(2),
     "vocab_size": lambda value: None if value is None else 400,
     "max_len": _at_most(48),
@@ -54,7 +55,7 @@ _DATA: dict[str, Any] = {
     "batch.size": 16,
     "batch.captions": 1,
     "batch.max_tokens": None,
-    "scenes.train": 64,
+    "scenes.train": 256,
     "scenes.val": 8,
     "scenes.test": 8,
 }
@@ -74,12 +75,15 @@ _TRAIN: dict[str, Any] = {
 }
 
 
-def shrunk(name: str, steps: int = 30) -> RunConfig:
+def shrunk(preset_name: str, steps: int = 30) -> RunConfig:
     """A preset with the widths and depths of a toy, for `steps` steps on a few embedded scenes."""
-    data = preset(name).to_dict()
+    data = preset(preset_name).to_dict()
     small = data | {"model": _smaller(data["model"]), "task": _smaller(data["task"])}
-    for tower in small["model"]["towers"].values():
-        if tower["kind"] == "text":
+    table = {head["text"] for head in data["model"]["heads"].values() if head["kind"] == "scores"}
+    for name, tower in small["model"]["towers"].items():
+        if name in table:  # its width is the size of its vocabulary
+            tower |= {key: data["model"]["towers"][name][key] for key in ("dim", "vocab_size")}
+        elif tower["kind"] == "text":
             tower["vocab_size"] = None  # as many as the toy's tokenizer has
     tokenizer = data["data"]["tokenizer"]
     if "vocab_size" in tokenizer:
