@@ -140,6 +140,9 @@ class ModelConfig(Config):
                     f"{where}.tied",
                     f"the table of {head.text} is {texts[head.text].dim} wide, its tokens {dim}",
                 )
+            elif (head.num_said or 0) > (texts[head.text].vocab_size or head.num_said or 0):
+                message = f"{head.num_said} is more than the {texts[head.text].vocab_size} entries of {head.text}"
+                yield Problem(f"{where}.num_said", message)
         if isinstance(head, ScoresHeadConfig):
             text = self.towers.get(head.text)
             if isinstance(text, TextTowerConfig) and text.vocab_size not in (None, dim):

@@ -55,7 +55,7 @@ class LanguageHead(nn.Module):
     def __init__(self, config: LanguageHeadConfig, dim: int, table: nn.Embedding) -> None:
         super().__init__()
         self.transform = Transform(config.transform, config.norm, dim) if config.transform is not None else None
-        self.proj = nn.Linear(dim, table.num_embeddings, bias=config.bias)
+        self.proj = nn.Linear(dim, config.num_said or table.num_embeddings, bias=config.bias)
         if config.tied:
             self.proj.weight = table.weight
 

@@ -164,8 +164,18 @@ class SayingTask(Task):
         self.tokenizers.save(folder)
 
     def model_config(self) -> ModelConfig:
-        """The run's model with the sizes of the vocabularies filled in."""
-        return self.tokenizers.model_config()
+        """The run's model with the sizes of the vocabularies filled in.
+
+        Raises:
+            UserError: a table or the scores have no room for the tokenizer's entries.
+        """
+        model, name = self.tokenizers.model_config(), self.config.head
+        said: int | None = getattr(model.heads[name], "num_said", None)
+        if said is not None and said < self.tokenizer.vocab_size:
+            raise UserError(
+                f"model.heads.{name}.num_said {said} is less than the tokenizer's {self.tokenizer.vocab_size} entries"
+            )
+        return model
 
     @property
     def max_tokens(self) -> int:
@@ -193,6 +203,10 @@ class SayingTask(Task):
 
     def loss(self, model: nn.Module, batch: Batch) -> LossOutput:
         """Cross-entropy of each next token, summed; samples that are missing have no part."""
+        return self.said_loss(model, batch)
+
+    def said_loss(self, model: nn.Module, batch: Batch) -> LossOutput:
+        """As `loss`, also where a kind of task learns more than to say something."""
         target, keep = batch.targets["said"], batch.targets["predicted"]
         tokens = model(batch.inputs, heads=()).trunk.x[keep]
         return LossOutput(summed_loss(self.config, model, tokens, target[keep]), keep.sum())
@@ -265,7 +279,7 @@ class SayingTask(Task):
             rows = range(start, min(start + _EVAL_BATCH, len(examples)))
             batch = examples.collate([examples[0, i] for i in rows])
             if batch.ids:
-                loss = self.loss(model, batch.to(device))
+                loss = self.said_loss(model, batch.to(device))
                 total, count = total + float(loss.total), count + int(loss.count)
         return total, count
 

@@ -6,8 +6,6 @@ Each has exactly the parameters of its original; what was a bug in an original i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from patchword.config import (
     FirstPoolConfig,
     GEGLUConfig,
@@ -15,7 +13,6 @@ from patchword.config import (
     JointFusionConfig,
     LabelHeadConfig,
     LanguageHeadConfig,
-    LayerNormConfig,
     LearnedPositionConfig,
     LinformerAttentionConfig,
     ModelConfig,
@@ -29,9 +26,17 @@ from patchword.config import (
 
 
 def digits(
-    image: int = 4, text: int = 512, image_depth: int = 1, depth: int = 2, vocab_size: int | None = None
+    image: int = 4,
+    text: int = 512,
+    image_depth: int = 1,
+    depth: int = 2,
+    vocab_size: int = 82,
+    num_said: int | None = 81,
 ) -> ModelConfig:
-    """A picture of a digit and a text, read as one sequence (MultiModalTransformer, the sizes of its command line)."""
+    """A picture of a digit and a text, read as one sequence (MultiModalTransformer, the sizes of its command line).
+
+    Its table of characters has one row more than there are scores: nothing says `<image>`.
+    """
     attention, norm = SoftmaxAttentionConfig(num_heads=4), RMSNormConfig(eps=1e-5)
     pictures = ImageTowerConfig(
         dim=image,
@@ -53,59 +58,13 @@ def digits(
             ffn=GEGLUConfig(hidden_dim=128, bias=False),
             norm=norm,
         ),
-        heads={"text": LanguageHeadConfig(tied=False, bias=True)},
+        heads={"text": LanguageHeadConfig(tied=False, bias=True, num_said=num_said)},
     )
 
 
 def digits_table() -> ModelConfig:
     """The same with the sizes of its published table."""
-    return digits(image=512, text=128, image_depth=2, depth=1, vocab_size=257_153)
-
-
-def gpt(
-    depth: int = 12, num_heads: int = 12, head_dim: int = 64, max_len: int = 1024, vocab_size: int = 50_257
-) -> ModelConfig:
-    """GPT-2 small (Radford et al. 2019), or a language model of other sizes and its kind."""
-    text = TextTowerConfig(
-        dim=num_heads * head_dim,
-        depth=depth,
-        vocab_size=vocab_size,
-        max_len=max_len,
-        position=LearnedPositionConfig(),
-        attention=SoftmaxAttentionConfig(num_heads=num_heads, causal=True),
-        ffn=StandardFeedForwardConfig(activation="gelu_tanh"),
-    )
-    return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text")})
-
-
-def gpt_medium() -> ModelConfig:
-    """GPT-2 medium (Radford et al. 2019)."""
-    return gpt(depth=24, num_heads=16)
-
-
-def nanogpt() -> ModelConfig:
-    """The language model of characters that nanoGPT trains on a CPU: no offsets anywhere."""
-    model = gpt(depth=4, num_heads=4, head_dim=32, max_len=64, vocab_size=65)
-    text = model.towers["text"]
-    assert text.attention is not None
-    assert text.ffn is not None
-    plain = text.replace(
-        attention=text.attention.replace(bias=False, out_bias=False),
-        ffn=StandardFeedForwardConfig(activation="gelu", bias=False),  # its own GELU is exact, GPT-2's is not
-        norm=LayerNormConfig(bias=False),
-    )
-    return model.replace(towers={"text": plain})
-
-
-def colab_gpt() -> ModelConfig:
-    """The language model of characters that Karpathy's lecture trains in a notebook: no offsets in q, k and v."""
-    model = gpt(depth=4, num_heads=4, head_dim=16, max_len=32, vocab_size=65)
-    text = model.towers["text"]
-    assert text.attention is not None
-    plain = text.replace(attention=text.attention.replace(bias=False), ffn=StandardFeedForwardConfig(activation="relu"))
-    return model.replace(
-        towers={"text": plain}, heads={"text": LanguageHeadConfig(source="text", tied=False, bias=True)}
-    )
+    return digits(image=512, text=128, image_depth=2, depth=1, vocab_size=257_153, num_said=None)
 
 
 def vit_linformer() -> ModelConfig:
@@ -121,14 +80,3 @@ def vit_linformer() -> ModelConfig:
     )
     head = LabelHeadConfig(source="image", num_classes=2, pool=FirstPoolConfig())
     return ModelConfig(towers={"image": image}, heads={"label": head})
-
-
-MODELS: dict[str, Callable[[], ModelConfig]] = {
-    "ref/000-table": digits_table,
-    "ref/001-nanogpt": nanogpt,
-    "ref/001-colab-gpt": colab_gpt,
-    "ref/004-vit-linformer": vit_linformer,
-    "gpt-small": gpt,
-    "gpt-medium": gpt_medium,
-}
-"""By name."""
