@@ -30,6 +30,8 @@ class TrainConfig(Config):
 
     steps: Positive = 1000
     """Optimizer steps."""
+    epochs: Positive | None = None
+    """Passes over the training split; how many steps those are follows from the data. Null: `steps` says."""
     minutes: PositiveFloat | None = None
     """Most minutes of training; the schedule then follows the clock where that ends it sooner. Null: no limit."""
     accumulate: Positive = 1

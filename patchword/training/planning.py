@@ -125,6 +125,8 @@ def plan_of(
     """
     if devices < 1:
         raise UserError(f"--devices: at least 1, got {devices}")
+    if run.train.epochs is not None and samples is None and tokens is None:
+        raise UserError("train.epochs: only the data says how many samples they have: give --samples, of all epochs")
     size = run.data.batch.size if batch is None else batch
     step = rehearsed(run, size)
     every_step = size * run.train.accumulate * devices

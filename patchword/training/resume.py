@@ -16,7 +16,10 @@ _FREE = {
     "data.source",  # data may move; that it is the same is checked by its digest
     "data.image.cache",
     "data.workers",
-    *(f"train.{name}" for name in ("steps", "minutes", "patience", "log_every", "save_every", "save_minutes", "keep")),
+    *(
+        f"train.{name}"
+        for name in ("steps", "epochs", "minutes", "patience", "log_every", "save_every", "save_minutes", "keep")
+    ),
     *(f"train.{name}" for name in ("device", "threads", "compile", "checkpoint_blocks")),
 }
 """What may change when a run is resumed: how long it goes on, and what does not decide its result."""

@@ -19,6 +19,7 @@ from patchword.tasks.base import Examples, Task
 from patchword.training.bad_samples import BadSamples
 from patchword.training.checkpoint import Checkpoints, load_state, restore_random_state
 from patchword.training.display import Display
+from patchword.training.epochs import in_steps
 from patchword.training.evaluate import SPLIT, open_evaluator
 from patchword.training.learner import Learner
 from patchword.training.log import MetricsFile
@@ -59,8 +60,11 @@ class Session:
         stop: StopSignals,
         display: Display,
     ) -> None:
-        self.run, self.config, self.task, self.place = run, run.train, task, place
+        self.run, self.task, self.place = run, task, place
         self.stop, self.display = stop, display
+        examples = _training_examples(task, source)
+        sampler = BatchSampler(examples.lengths, run.data.batch, run.train.seed)
+        self.config = in_steps(run.train, sampler, display.say)
         device = pick_device(self.config.device)
         self.schedule: Schedule = self.config.schedule.build(self.config.steps)
         self.checkpoints = Checkpoints(place.checkpoints, self.config.keep)
@@ -68,8 +72,6 @@ class Session:
         if newest is None and isinstance(model, Model):
             start_of_training(model, display.say)
         self.learner = Learner(task, model.to(device).train(), self.config, device)
-        examples = _training_examples(task, source)
-        sampler = BatchSampler(examples.lengths, run.data.batch, self.config.seed)
         self.evaluator = open_evaluator(task, run, source, stop)
         self.state = self._find_state(newest, data_digest(examples.lengths, examples.answers))
         if self.evaluator is not None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from patchword.config import RunConfig, RunError, TrainConfig
+from patchword.config import RunConfig, RunError
 from patchword.data.base import Source
 from patchword.data.loader import WorkerDiedError
 from patchword.tasks.base import Task
@@ -65,7 +65,6 @@ def train(
         RunError: the loss is not finite, memory ran out, a worker died, or the last checkpoint could not be written.
     """
     display = display if display is not None else open_display()
-    _warn(run.train, display)
     with ExitStack() as stack:
         place = stack.enter_context(claim_run(Path(folder), run, resume))
         stop = stack.enter_context(StopSignals(display.answer))
@@ -119,14 +118,6 @@ def _out_of_memory(session: Session, error: BaseException) -> str:
         f"{account(run, session.learner, place / CONFIG)}\n"
         f"{session.safe()} Resume with: {resume_command(place)}"
     )
-
-
-def _warn(config: TrainConfig, display: Display) -> None:
-    if config.schedule.warmup >= config.steps:
-        display.say(
-            f"warning: train.schedule.warmup ({config.schedule.warmup}) is not shorter than train.steps "
-            f"({config.steps}): the learning rate never reaches its fall"
-        )
 
 
 @contextmanager

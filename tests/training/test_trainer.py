@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,24 @@ def test_what_is_said(tmp_path: Path) -> None:
     said = heard_train(run, path, resume=True)
     assert said[1] == f"resuming at step 3, from {path}/checkpoints/step-00000003"
     assert said[2] == f"done after 6 steps (steps); the model is in {path}/model"
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [({}, 30), ({"train__accumulate": 4}, 8), ({"data__batch__max_tokens": 24}, None)],
+    ids=["whole batches", "gathered", "of so many tokens"],
+)
+def test_epochs_are_whole_passes(changes: dict, steps: int | None, tmp_path: Path) -> None:
+    """Every example as often as there are epochs, and the schedule ends with them; resumed, they are as many."""
+    task = ToyTask(run := toy_run(**changes, train__epochs=3, train__steps=1, train__schedule={"kind": "linear"}))
+    result = toy_train(run, tmp_path / "run", task=task)
+    assert steps is None or result.steps == steps
+    seen = Counter(name.partition("@")[0] for names in task.seen for name in names)
+    assert len(seen) == 37
+    gathered = run.train.accumulate  # the last step goes on into the next epoch
+    assert sum(seen.values()) == 37 * 3 if gathered == 1 else set(seen.values()) <= {3, 4}
+    more = run.replace(train=run.train.replace(epochs=4))  # how long is no part of what was learnt
+    assert toy_train(more, tmp_path / "run", resume=True).steps > result.steps
 
 
 def test_an_interrupted_training_leaves_a_model(tmp_path: Path) -> None:
