@@ -124,7 +124,8 @@ def _join_words() -> Any:
     A piece that no word precedes loses its mark too.
     """
     first = decoders.Replace(tokenizers.Regex("^##"), "")
-    signs = [decoders.Replace(f" {sign}", sign) for sign in ",.;:!?"] + [decoders.Replace(" ' ", "'")]
+    signs = [decoders.Replace(f" {sign}", sign) for sign in ",.;:!?"]
+    signs += [decoders.Replace(f" {sign} ", sign) for sign in "'-"]
     return decoders.Sequence([decoders.WordPiece(prefix="##", cleanup=False), decoders.Fuse(), first, *signs])
 
 

@@ -30,7 +30,7 @@ TEXTS = [
     "A small red square is left of a big blue circle.",
     "Two dogs, one black and one white, run through the snow!",
     "Größere Füße müssen öfter über die Straße gehen.",
-    "the dog's ball is not a cat",
+    "the dog's ball is not a cat in a t-shirt",
     "Ärger über Öl; ein Spaß.",
 ] * 3
 CONFIGS: list[TokenizerConfig] = [
@@ -84,7 +84,7 @@ def test_ids_have_bos_and_eos_around(config: TokenizerConfig) -> None:
 @kinds
 def test_natural_text_comes_back(config: TokenizerConfig) -> None:
     tokenizer, spaced = trained(config), config not in EXACT
-    sentences = ["a big red dog", "über die straße", "spaß"] if spaced else TEXTS
+    sentences = ["a big red dog", "über die straße", "spaß", TEXTS[3]] if spaced else TEXTS
     train = [*TEXTS, *(["a big red dog über die straße spaß"] * 3)]
     tokenizer = Tokenizer.train(config, train) if spaced else tokenizer
     for text in sentences:

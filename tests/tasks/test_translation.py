@@ -282,9 +282,28 @@ def test_pictures_are_seen_along_with_the_text(together: int) -> None:
 def test_digits_are_reversed(name: str, tmp_path: Path) -> None:
     """A001-t: right in 95 of 100 numbers after at most 1,000 steps."""
 
-    settings = sizes(dim=64, depth=2, hidden=128) | DIGITS
+    settings = sizes(dim=64, depth=2, hidden=128) | DIGITS | {"data.digits.spaced": name != "ref/001-m6"}  # characters
     result = patchword.train(name, tmp_path / "run", report=False, **settings)
     assert result.metrics["exact_match"] >= 0.95
+
+
+@pytest.mark.slow
+def test_random_texts_are_remembered_and_nothing_else_is_learnt(tmp_path: Path) -> None:
+    """What model 2 was published with: the training loss falls below ln V, that of other random texts does not."""
+    random, words = np.random.default_rng(0), 40
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for split in ("train", "val"):
+        for side in ("src", "tgt"):
+            lines = [" ".join(f"w{i}" for i in random.integers(0, words, 12)) for _ in range(64)]
+            (texts / f"{split}.{side}").write_text("\n".join(lines) + "\n")
+    settings = sizes(dim=64, depth=2, hidden=128) | {"data.source": str(texts), "task.decode.max_len": 16}
+    settings |= {"train.optimizer.lr": 1e-3, "train.steps": 250, "train.threads": 1, "train.log_every": 10}
+    patchword.train("ref/001-m2", tmp_path / "run", report=False, **settings)
+    trained = patchword.load(tmp_path / "run")
+    learnt, other = (trained.evaluate(split=split).metrics["loss"] for split in ("train", "val"))
+    assert learnt < np.log(words)
+    assert other >= np.log(words) - 0.1
 
 
 DIGITS = {

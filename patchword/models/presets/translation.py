@@ -73,8 +73,8 @@ def small() -> RunConfig:
         name="translator-small",
         task=TranslationTaskConfig(label_smoothing=0.1, decode=BeamDecodeConfig(num_beams=4, max_len=64)),
         model=_modern(dim=192, depth=2, hidden_dim=576, max_len=96, dropout=0.1),
-        data=DataConfig(tokenizer=BPETokenizerConfig(vocab_size=5000, lowercase=False)),
-        train=TrainConfig(steps=3000, optimizer=OptimizerConfig(lr=2e-3), eval_every=1000, eval_samples=200),
+        data=DataConfig(tokenizer=BPETokenizerConfig(vocab_size=5000, lowercase=False), batch=BatchConfig(bucket=4)),
+        train=TrainConfig(steps=3000, optimizer=OptimizerConfig(lr=1.5e-3), eval_every=1000, eval_samples=200),
     )
 
 
@@ -103,14 +103,14 @@ def hkproj() -> RunConfig:
     model = _dropped_everywhere(tutorials.hkproj(Sizes(max_len=350)))
     words = WordsTokenizerConfig(vocab_size=30_000, lowercase=False)
     adam = OptimizerConfig(lr=1e-4, betas=(0.9, 0.999), eps=1e-9, weight_decay=0.0)
-    return _run("ref-001-m1", model, words, BatchConfig(size=8), _constant(72_740, adam), smoothing=0.1)
+    return _run("ref-001-m1", model, words, BatchConfig(size=8, bucket=0), _constant(72_740, adam), smoothing=0.1)
 
 
 def article() -> RunConfig:
     """Tutorial model 2, of a much-copied article: norms last, its data are random numbers (see docs/results.md)."""
     model = dropped(tutorials.article(Sizes(max_len=100)), embed=_DROPOUT, step=_DROPOUT)
     words = WordsTokenizerConfig(vocab_size=5000, min_frequency=1)
-    return _run("ref-001-m2", model, words, BatchConfig(size=64), _constant(100, _ADAM))
+    return _run("ref-001-m2", model, words, BatchConfig(size=64, bucket=0), _constant(100, _ADAM))
 
 
 def evans() -> RunConfig:
@@ -118,14 +118,14 @@ def evans() -> RunConfig:
     model = _dropped_everywhere(tutorials.evans(Sizes(max_len=80)))
     words = WordsTokenizerConfig(vocab_size=30_000)
     beams = BeamDecodeConfig(num_beams=3, length_penalty=0.7)
-    return _run("ref-001-m3", model, words, BatchConfig(max_tokens=1500), _constant(20_000, _ADAM), beams)
+    return _run("ref-001-m3", model, words, BatchConfig(max_tokens=1500, bucket=0), _constant(20_000, _ADAM), beams)
 
 
 def torch_transformer() -> RunConfig:
     """Tutorial model 5, torch's nn.Transformer (44,140,544) with the tables, positions and scores that it lacks."""
     model = _dropped_everywhere(tutorials.torch_transformer(Sizes(max_len=100)))
     words = WordsTokenizerConfig(vocab_size=30_000)
-    return _run("ref-001-m5", model, words, BatchConfig(), _constant(20_000, _ADAM), smoothing=0.1)
+    return _run("ref-001-m5", model, words, BatchConfig(bucket=0), _constant(20_000, _ADAM), smoothing=0.1)
 
 
 def ajhalthor() -> RunConfig:
@@ -133,7 +133,9 @@ def ajhalthor() -> RunConfig:
     sizes = Sizes(depth=1, max_len=200, source_vocab=71, target_vocab=125)
     model = dropped(tutorials.ajhalthor(sizes), embed=_DROPOUT, inner=_DROPOUT, step=_DROPOUT)
     adam = OptimizerConfig(lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)
-    return _run("ref-001-m6", model, CharactersTokenizerConfig(), BatchConfig(size=30), _constant(54_670, adam))
+    return _run(
+        "ref-001-m6", model, CharactersTokenizerConfig(), BatchConfig(size=30, bucket=0), _constant(54_670, adam)
+    )
 
 
 _ADAM = OptimizerConfig(lr=1e-4, betas=(0.9, 0.98), eps=1e-9, weight_decay=0.0)  # Vaswani et al. 2017, but for the rate
