@@ -128,22 +128,9 @@ class RetrievalTask(Task):
             return evaluate_zero_shot(embedder, head, self.config.zero_shot, source, split, limit, self.pipeline)
         part = FirstRecords(source.splits[split], limit)
         found = embedder.split(part, self.pipeline)
-        metrics = {"loss": self._mean_loss(head, found), **both_ways(*found[:4])}
+        loss = mean_contrast(self.config.contrast.build(), head, found, self.run.data.batch.size)
+        metrics = {"loss": loss, **both_ways(*found[:4])}
         return Evaluation(metrics, len(found.pictures), _best_texts(source, part, found), found.bad)
-
-    @torch.inference_mode()
-    def _mean_loss(self, head: SimilarityHead, found: Found) -> float:
-        total, count, size = 0.0, 0.0, self.run.data.batch.size
-        contrast: Contrast = self.config.contrast.build()
-        device = next(head.parameters(), found.pictures).device
-        for start in range(0, len(found.pictures), size):
-            rows = slice(start, start + size)
-            of = found.of_pictures[rows]
-            columns = torch.isin(found.of_texts, of)
-            given = (found.pictures[rows], found.texts[columns], of, found.of_texts[columns])
-            loss = contrastive_loss(contrast, head, *(t.to(device) for t in given))
-            total, count = total + float(loss.total), count + float(loss.count)
-        return total / count if count else float("inf")
 
     def _embedder(self, model: nn.Module, device: str) -> Embedder:
         return Embedder(model, self.sides, self.tokenizers, device)
@@ -173,6 +160,21 @@ def _loss(config: RetrievalTaskConfig, sides: Sides, model: nn.Module, batch: Ba
     head = cast(SimilarityHead, cast(Model, model).heads[config.head])
     contrast: Contrast = config.contrast.build()
     return contrastive_loss(contrast, head, pictures, texts, batch.targets["pictures"], batch.targets["texts"])
+
+
+@torch.inference_mode()
+def mean_contrast(contrast: Contrast, head: SimilarityHead, found: Found, size: int) -> float:
+    """The mean loss of a right pair in batches of `size` pictures in their order; infinite where there is none."""
+    total, count = 0.0, 0.0
+    device = next(head.parameters(), found.pictures).device
+    for start in range(0, len(found.pictures), size):
+        rows = slice(start, start + size)
+        of = found.of_pictures[rows]
+        columns = torch.isin(found.of_texts, of)
+        given = (found.pictures[rows], found.texts[columns], of, found.of_texts[columns])
+        loss = contrastive_loss(contrast, head, *(t.to(device) for t in given))
+        total, count = total + float(loss.total), count + float(loss.count)
+    return total / count if count else float("inf")
 
 
 def _best_texts(source: Source, split: Split, found: Found) -> list[Prediction]:

@@ -6,6 +6,7 @@ from patchword.config.tasks.base import TaskConfig
 from patchword.config.tasks.captioning import CaptioningTaskConfig
 from patchword.config.tasks.choosing import ChoosingTaskConfig
 from patchword.config.tasks.classification import ClassificationTaskConfig
+from patchword.config.tasks.coca import CocaTaskConfig
 from patchword.config.tasks.language import LanguageTaskConfig
 from patchword.config.tasks.retrieval import RetrievalTaskConfig, ZeroShotConfig
 from patchword.config.tasks.saying import SayingTaskConfig
@@ -16,6 +17,7 @@ __all__ = [
     "CaptioningTaskConfig",
     "ChoosingTaskConfig",
     "ClassificationTaskConfig",
+    "CocaTaskConfig",
     "GenerativeVQATaskConfig",
     "LanguageTaskConfig",
     "RetrievalTaskConfig",

@@ -34,6 +34,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "clip-small": retrieval.small,
     "clip-base": retrieval.base,
     "siglip-small": retrieval.sigmoid_small,
+    "coca-small": retrieval.coca_small,
     "classifier-tiny": classifier.tiny,
     "classifier-small": classifier.small,
     "vit-tiny": classifier.vit_tiny,
