@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from patchword.config import RunConfig, UserError, override, unknown
+from patchword.config import ModelConfig, RunConfig, UserError, override, unknown
 from patchword.models.presets import (
     captioner,
     classifier,
@@ -14,6 +14,7 @@ from patchword.models.presets import (
     layouts,
     published_language,
     published_vqa,
+    reference,
     retrieval,
     toolkit,
     translation,
@@ -53,6 +54,8 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "gpt-medium": language.gpt_medium,
     "gpt-fast": language.gpt_fast,
     "decoder-small": language.decoder_small,
+    "matcher-tiny": vqa.matcher_tiny,
+    "matcher-small": vqa.matcher_small,
     "ref/000": published_vqa.digits,
     "ref/000-table": published_vqa.digits_table,
     "ref/001-m1": translation.hkproj,
@@ -75,6 +78,16 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "ref/004-vit-linformer": classifier.published_vit_linformer,
     "ref/004-vit-base": classifier.published_vit_base,
 }
+
+PUBLISHED: dict[str, Callable[[], ModelConfig]] = {
+    "ref/000-table": reference.digits_table,
+    "ref/001-m8": lambda: published_language.colab_gpt().model,
+    "ref/001-nanogpt-cpu": lambda: published_language.nanogpt_cpu().model,
+    "ref/004-vit-linformer": reference.vit_linformer,
+    "gpt-small": language.gpt_model,
+    "gpt-medium": lambda: language.gpt_medium().model,
+}
+"""Models about whose size something was published: `patchword size NAME --formula published` compares."""
 
 _SOURCES = {
     "clip-base": "Radford et al. 2021",

@@ -1,12 +1,14 @@
-"""Questions about pictures: an answer is chosen from those of training, or said in words."""
+"""Pictures with a text beside them: questions whose answer is chosen, captions that may be wrong."""
 
 from __future__ import annotations
 
 from patchword.config import (
+    AlteredMatchingConfig,
     AttentionPoolConfig,
     AugmentConfig,
     BatchConfig,
     BottleneckFusionConfig,
+    ClassificationTaskConfig,
     CrossFusionConfig,
     DataConfig,
     FusionConfig,
@@ -23,6 +25,7 @@ from patchword.config import (
     SoftmaxAttentionConfig,
     StackConfig,
     StandardFeedForwardConfig,
+    SwappedMatchingConfig,
     TextTowerConfig,
     TrainConfig,
     VQATaskConfig,
@@ -32,11 +35,13 @@ from patchword.config import (
 from patchword.models.presets import captioner
 
 
-def _model(image: ImageTowerConfig, fusion: FusionConfig, depth: int, max_len: int) -> ModelConfig:
-    """The question's words meet the picture's patches in a trunk of `depth` blocks, as wide as the picture's tower."""
+def _model(
+    image: ImageTowerConfig, fusion: FusionConfig, depth: int, max_len: int, reads: str = "question"
+) -> ModelConfig:
+    """Words of tower `reads` meet the picture's patches in a trunk of `depth` blocks, as wide as the picture's."""
     assert image.attention is not None
     looks = isinstance(fusion, CrossFusionConfig)
-    question = TextTowerConfig(
+    text = TextTowerConfig(
         dim=image.dim,
         depth=0,
         max_len=max_len,
@@ -53,7 +58,7 @@ def _model(image: ImageTowerConfig, fusion: FusionConfig, depth: int, max_len: i
     )
     pool = AttentionPoolConfig(num_heads=image.attention.num_heads)
     return ModelConfig(
-        towers={"image": image, "question": question},
+        towers={"image": image, reads: text},
         fusion=fusion,
         trunk=trunk,
         heads={"label": LabelHeadConfig(pool=pool)},
@@ -95,6 +100,32 @@ def small_bottleneck() -> RunConfig:
 def small_joint() -> RunConfig:
     """The same size, but words and patches look at one another in one sequence (single stream)."""
     return _small("vqa-small-joint", PrefixFusionConfig(reader="question"), depth=6)
+
+
+def matcher_tiny() -> RunConfig:
+    """Whether a caption tells the truth about a scene, when half of them are wrong in one thing (cross-attention)."""
+    run = tiny()
+    image = run.model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    return run.replace(
+        name="matcher-tiny",
+        task=ClassificationTaskConfig(caption="caption"),
+        model=_model(image, CrossFusionConfig(reader="caption"), depth=3, max_len=64, reads="caption"),
+        data=run.data.replace(matching=AlteredMatchingConfig()),
+    )
+
+
+def matcher_small() -> RunConfig:
+    """Whether a caption is of this photo or of another one (cross-attention fusion)."""
+    run = small()
+    image = run.model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    return run.replace(
+        name="matcher-small",
+        task=ClassificationTaskConfig(caption="caption"),
+        model=_model(image, CrossFusionConfig(reader="caption"), depth=4, max_len=48, reads="caption"),
+        data=run.data.replace(matching=SwappedMatchingConfig()),
+    )
 
 
 def _small(name: str, fusion: FusionConfig, depth: int) -> RunConfig:
