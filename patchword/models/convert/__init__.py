@@ -9,6 +9,7 @@ from patchword.models.convert.layout import Layout, Read, Written, load, untied
 from patchword.models.convert.llama import LlamaLayout
 from patchword.models.convert.nanogpt import BigramLayout, ColabGPTLayout, LectureGPTLayout, NanoGPTLayout
 from patchword.models.convert.siglip import SiglipLayout
+from patchword.models.convert.single_stream import SingleStreamLayout
 from patchword.models.convert.t5 import T5Layout
 from patchword.models.convert.torch_layers import TorchLanguageModelLayout, WordLanguageModelLayout
 from patchword.models.convert.translators import AjhalthorLayout, ArticleLayout, EvansLayout, HkprojLayout
@@ -36,6 +37,7 @@ _KINDS: tuple[type[Layout], ...] = (
     TorchLanguageModelLayout,
     WordLanguageModelLayout,
     ViTLinformerLayout,
+    SingleStreamLayout,
 )
 LAYOUTS: dict[str, Layout] = {kind.name: kind() for kind in _KINDS}
 """By name; those that Hugging Face's library reads first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from patchword.config import (
     FirstPoolConfig,
-    GEGLUConfig,
+    GLUConfig,
     ImageTowerConfig,
     JointFusionConfig,
     LabelHeadConfig,
@@ -55,7 +55,7 @@ def digits(
             depth=depth,
             position=RotaryPositionConfig(),
             attention=attention,
-            ffn=GEGLUConfig(hidden_dim=128, bias=False),
+            ffn=GLUConfig(hidden_dim=128, activation="gelu_tanh", bias=False),
             norm=norm,
         ),
         heads={"text": LanguageHeadConfig(tied=False, bias=True, num_said=num_said)},

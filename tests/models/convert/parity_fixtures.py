@@ -231,6 +231,21 @@ def vit_linformer(shared: Path) -> dict[str, float]:
     return judged(f, ran, loss, {"scores": apart(scores, f.want["logits"])})
 
 
+def single_stream(shared: Path) -> dict[str, float]:
+    """Their hidden states stand before the norm of their head, which is our trunk's last one; words are not given."""
+    f = fixture(shared, "s002_fixed_rgb")
+    text = f.given["text"]
+    ran = run(LAYOUTS["single-stream"], f, {"text": text, "image": f.given["images"]})
+    scores, hidden = ran.out.heads["label"], f.want["hidden"][:, text.shape[1] :]
+    norm = (f.weights[f"text_generation_head.0.{part}"] for part in ("weight", "bias"))
+    assert ran.out.trunk is not None
+    pairs = {
+        "scores": apart(scores, f.want["logits"]),
+        "hidden states": apart(ran.out.trunk.x, F.layer_norm(hidden, hidden.shape[-1:], *norm)),
+    }
+    return judged(f, ran, F.cross_entropy(scores, f.given["targets"]), pairs)
+
+
 FIXTURES: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
     "s001_m1_hkproj": ("hkproj-transformer", hkproj),
     "s001_m2_article": (
@@ -250,6 +265,7 @@ FIXTURES: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
     "s001_m8_colab_gpt": ("colab-gpt", lambda s: decoder(s, "s001_m8_colab_gpt", "colab-gpt")),
     "s001_nanogpt_bias0": ("nanogpt", lambda s: decoder(s, "s001_nanogpt_bias0", "nanogpt")),
     "s001_nanogpt_bias1": ("nanogpt", lambda s: decoder(s, "s001_nanogpt_bias1", "nanogpt")),
+    "s002_fixed_rgb": ("single-stream", single_stream),
     "s004_hf_vit": ("vit, names of 5.x", lambda s: vit(s, legacy=False)),
     "s004_hf_vit, legacy names": ("vit, names of 4.x", lambda s: vit(s, legacy=True)),
     "s004_vit_linformer_0263": ("vit-linformer", vit_linformer),
