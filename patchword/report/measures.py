@@ -51,6 +51,12 @@ _MEASURES = {
     "bleu3": Measure("BLEU-3", plain, "higher", headline=False),
     "bleu2": Measure("BLEU-2", plain, "higher", headline=False),
     "bleu1": Measure("BLEU-1", plain, "higher", headline=False),
+    "bleu": Measure("BLEU", plain, "higher", "runs of up to 4 words that a reference also has, 0 to 100"),
+    "bleu_lowercase": Measure("BLEU in lower case", plain, "higher", curve=False, headline=False),
+    "chrf": Measure("chrF", plain, "higher", "runs of up to 6 characters that a reference also has, 0 to 100"),
+    "exact_match": Measure("Exact match", percent, "higher", "texts that equal a reference"),
+    "cer": Measure("Character error rate", percent, "lower", "edits for each character of a reference", headline=False),
+    "wer": Measure("Word error rate", percent, "lower", "edits for each word of a reference", headline=False),
     "perplexity": Measure(
         "Perplexity", plain, "lower", "how many tokens the model wavers between at each step", curve=False
     ),

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from toy_translators import NAMES, PUBLISHED, sizes, toy
 
 import patchword
-from patchword.config import ConfigError, RunConfig, TranslationTaskConfig, UserError
+from patchword.config import (
+    BeamDecodeConfig,
+    ConfigError,
+    DecodeConfig,
+    GreedyDecodeConfig,
+    RunConfig,
+    TranslationTaskConfig,
+    UserError,
+)
 from patchword.data.base import Record, Split
 from patchword.data.image import BadImage
 from patchword.data.sources import open_source
@@ -174,6 +182,27 @@ def test_prediction_does_not_depend_on_neighbours(decode: str) -> None:
         assert alone.text == together[i].text
         assert alone.score == pytest.approx(together[i].score, rel=1e-4)
     assert task.predict(model, [], "cpu") == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_beam_is_greedy_and_four_find_nothing_less_likely(name: str) -> None:
+    """A001-d."""
+    run = toy(name)
+    task, model, _ = made(run)
+    queries = [Query(str(i), text=text) for i, text in enumerate(("1 2 3", "4 4 4 4", "9 8 7 6 5"))]
+
+    def said(decode: DecodeConfig) -> list[Prediction]:
+        task.config = run.task.replace(decode=decode)
+        return task.predict(model, queries, "cpu")
+
+    greedy = said(GreedyDecodeConfig(max_len=8))
+    one = said(BeamDecodeConfig(num_beams=1, max_len=8))
+    four = said(BeamDecodeConfig(num_beams=4, max_len=8, length_penalty=0.0))
+    assert [p.text for p in one] == [p.text for p in greedy]
+    for first, best in zip(greedy, four, strict=True):
+        assert first.score is not None
+        assert best.score is not None
+        assert best.score >= first.score - 1e-4
 
 
 def test_what_cannot_be_translated() -> None:

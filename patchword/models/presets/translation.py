@@ -73,8 +73,10 @@ def small() -> RunConfig:
         name="translator-small",
         task=TranslationTaskConfig(label_smoothing=0.1, decode=BeamDecodeConfig(num_beams=4, max_len=64)),
         model=_modern(dim=192, depth=2, hidden_dim=576, max_len=96, dropout=0.1),
-        data=DataConfig(tokenizer=BPETokenizerConfig(vocab_size=5000, lowercase=False), batch=BatchConfig(bucket=4)),
-        train=TrainConfig(steps=3000, optimizer=OptimizerConfig(lr=1.5e-3), eval_every=1000, eval_samples=200),
+        data=DataConfig(
+            tokenizer=BPETokenizerConfig(vocab_size=5000, lowercase=False), batch=BatchConfig(size=32, bucket=4)
+        ),
+        train=TrainConfig(steps=6000, optimizer=OptimizerConfig(lr=1e-3), eval_every=1000, eval_samples=200),
     )
 
 
