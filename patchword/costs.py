@@ -12,8 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from patchword.config import RunConfig, UserError, override, to_yaml, unknown
 from patchword.models.create import planned_model
-from patchword.models.presets import load_config
-from patchword.models.presets.reference import MODELS
+from patchword.models.presets import PUBLISHED, load_config
 from patchword.report.sizing import SizingReport, write_sizing
 from patchword.sizing.planning.devices import device as find_device
 from patchword.sizing.planning.fit import largest_batch as fitting
@@ -175,22 +174,22 @@ def published(name: str, batch: int | None = None, **overrides: Any) -> Comparis
     """What was published about the size of a model, beside what is true of it.
 
     Args:
-        name: one of `patchword.models.presets.reference.MODELS`.
+        name: one of `patchword.models.presets.PUBLISHED`.
         batch: samples, at least one; None: as many as the publication has.
         overrides: dotted settings of the model, as on the command line: `**{"model.text.depth": 6}`.
 
     Raises:
         UserError: there is no such model, or nothing was published about what the overrides make of it.
     """
-    if name not in MODELS:
-        raise UserError(unknown("published model", name, MODELS))
+    if name not in PUBLISHED:
+        raise UserError(unknown("published model", name, PUBLISHED))
     if batch is not None and batch < 1:
         raise UserError("published figures are of at least one sample: give a batch of 1 or more")
     wrong = [path for path in overrides if not path.startswith("model.")]
     if wrong:
-        raise UserError(f"{name} is a model without a run around it: {', '.join(wrong)} should begin with model.")
+        raise UserError(f"figures are published of models, not of runs: {', '.join(wrong)} should begin with model.")
     changes = {path.removeprefix("model."): value for path, value in overrides.items()}
-    model = MODELS[name]()
+    model = PUBLISHED[name]()
     return compare(name, override(model, changes, name) if changes else model, batch)
 
 

@@ -56,8 +56,7 @@ def command(
     """
     from patchword.config import UserError, parse_overrides
     from patchword.costs import DEVICE, size, size_report
-    from patchword.models.presets import PRESETS, load_config
-    from patchword.models.presets.reference import MODELS
+    from patchword.models.presets import load_config
 
     settings, fitting = parse_overrides(overrides or []), None
     if formula is not None:
@@ -65,8 +64,6 @@ def command(
             raise UserError("--formula compares figures as published: it goes with --batch and --json alone")
         show(spec, formula, settings, batch, as_json)
         return
-    if spec in MODELS and spec not in PRESETS:
-        raise UserError(f"{spec} is a model without a task: only --formula published can say something about it")
     if device is not None and html is None:
         raise UserError("--device chooses what the page of --html shows: give --html PATH, too")
     if compiled and (fit is not None or html is not None):

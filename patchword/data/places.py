@@ -16,7 +16,7 @@ from patchword.data.file_source import NotedSource
 from patchword.data.finder import SearchFinder, is_picture
 from patchword.data.idx import gather_idx
 from patchword.data.parallel import gather_parallel
-from patchword.data.running import open_running
+from patchword.data.running import open_ids, open_running
 from patchword.data.several import SeveralArchives
 from patchword.data.shards import sample_files, sample_tables
 from patchword.data.splits import split_of_path
@@ -40,6 +40,8 @@ def open_place(
     Raises:
         UserError: nothing there can be understood, or it can in several ways; the message says how to choose.
     """
+    if "text" in fields.required and config.table is None and (ids := open_ids(config, archive)) is not None:
+        return ids
     tables, pictures = _tables(config, archive), functools.cache(pictures)
     shows = any(is_picture(name) or name.lower().endswith(_PACKED) for name in archive.names)
     if tables:

@@ -8,7 +8,7 @@ from patchword.config import DataConfig
 from patchword.data.archives import Archive
 from patchword.data.splits import split_of_path
 from patchword.data.texts import TextSource, is_text, open_texts
-from patchword.data.token_bins import ENDING, open_bins
+from patchword.data.token_bins import ENDING, TokenSource, open_bins
 
 _ABOUT = ("readme", "license", "licence")
 """What files that tell of the others are called."""
@@ -19,15 +19,20 @@ def is_running(name: str) -> bool:
     return is_text(name) or name.lower().endswith(ENDING)
 
 
-def open_running(config: DataConfig, archive: Archive, name: str | None = None) -> TextSource | None:
-    """The text in file `name` of an archive, or in all its files of text; None: there are none.
+def open_ids(config: DataConfig, archive: Archive) -> TokenSource | None:
+    """The token ids in an archive, in files whose names say splits; None: there are none."""
+    bins = [name for name in archive.names if name.lower().endswith(ENDING) and split_of_path(name)]
+    return open_bins(config, archive, bins) if bins else None
 
-    Where token ids of training are there, they are taken for what the texts beside them say.
+
+def open_running(config: DataConfig, archive: Archive, name: str | None = None) -> TextSource | None:
+    """The text, or the token ids, in file `name` of an archive; or its token ids, or all its files of text.
+
+    None: there are none.
     """
-    names = [name] if name is not None else list(archive.names)
-    bins = [n for n in names if n.lower().endswith(ENDING) and (name or split_of_path(n))]
-    if bins:
-        return open_bins(config, archive, bins)
-    about = {n for n in names if posixpath.basename(n).lower().split(".", 1)[0] in _ABOUT}
-    texts = [n for n in names if is_text(n) and (name or n not in about)]
+    if name is not None:
+        return (open_bins if name.lower().endswith(ENDING) else open_texts)(config, archive, [name])
+    if (ids := open_ids(config, archive)) is not None:
+        return ids
+    texts = [n for n in archive.names if is_text(n) and posixpath.basename(n).lower().split(".", 1)[0] not in _ABOUT]
     return open_texts(config, archive, texts) if texts else None

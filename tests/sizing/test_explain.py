@@ -16,8 +16,7 @@ from patchword import load_config
 from patchword.cli import main
 from patchword.config import ModelConfig, UserError
 from patchword.costs import record_of
-from patchword.models.presets import PRESETS
-from patchword.models.presets.reference import MODELS
+from patchword.models.presets import PRESETS, PUBLISHED, preset
 from patchword.report.walk import render_walk
 from patchword.sequence import Mask, SequenceInfo
 from patchword.sizing.tracing.rehearsal import Rehearsal
@@ -74,7 +73,8 @@ def test_sums_are_those_of_the_trace_for_every_preset(preset: str) -> None:
     assert sum(step.products * times for step, times in inner) == found.total.products
     assert sum(step.vector * times for step, times in inner) == found.total.vector
     assert sum(step.parameters * times for step, times in inner) <= found.total.parameters
-    assert found.masks
+    unseen = ("ref/001-bigram", "decoder-small")  # looks at nothing; has more tokens than are drawn
+    assert bool(found.masks) is (preset not in unseen)
 
 
 def test_shapes_and_letters_are_those_of_the_model(small: Explanation) -> None:
@@ -193,7 +193,7 @@ def test_a_model_of_text_alone() -> None:
         ids = torch.zeros(batch, 32, dtype=torch.long)
         return F.cross_entropy(model({"text": ids}).heads["text"].flatten(0, 1), ids.flatten())
 
-    found = rehearsed(MODELS["ref/001-colab-gpt"](), loss)
+    found = rehearsed(preset("ref/001-m8").model, loss)
     assert [step.name for step in found.steps] == ["text (input)", "towers.text", "heads.text", "loss"]
     assert named(found, "heads.text").letters == ("B", "T", "V")
     assert sum(step.parameters for step in found.steps) == found.total.parameters == 209_729
@@ -206,7 +206,7 @@ def test_towers_that_are_called_one_by_one() -> None:
         inputs = {"image": torch.zeros(batch, 3, 28, 28), "text": torch.zeros(batch, 5, dtype=torch.long)}
         return torch.stack([part.x.sum() for part in model.encode(inputs).values()]).sum()
 
-    found = rehearsed(MODELS["ref/000-table"](), loss)
+    found = rehearsed(PUBLISHED["ref/000-table"](), loss)
     assert [step.name for step in found.steps] == ["towers.image", "towers.text", "loss"]
     assert sum(step.products for step in found.steps) == found.total.products
     assert sum(step.parameters for step in found.steps) == found.total.parameters  # what is not called is the loss's

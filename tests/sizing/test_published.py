@@ -14,14 +14,15 @@ import patchword
 from patchword.cli import main
 from patchword.config import UserError
 from patchword.models.model import count_parameters
-from patchword.models.presets.reference import MODELS, gpt
+from patchword.models.presets import PUBLISHED, preset
+from patchword.models.presets.language import gpt_model
 from patchword.sizing.published import digit_table, layer_summary, memory_formula
 from patchword.sizing.published.traced import look_everywhere
 
 COUNTS = {
     "ref/000-table": 69_042_817,
-    "ref/001-nanogpt": 804_096,
-    "ref/001-colab-gpt": 209_729,
+    "ref/001-nanogpt-cpu": 804_096,
+    "ref/001-m8": 209_729,
     "ref/004-vit-linformer": 2_851_842,
     "gpt-small": 124_439_808,
     "gpt-medium": 354_823_168,
@@ -44,10 +45,10 @@ def figures(shared: Path) -> dict[str, Any]:
     return json.loads((shared / "reference/fixtures/sizing.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_models_have_exactly_the_parameters_of_their_originals(name: str) -> None:
     with torch.device("meta"):
-        assert count_parameters(MODELS[name]().build()) == COUNTS[name]
+        assert count_parameters(PUBLISHED[name]().build()) == COUNTS[name]
 
 
 # ------------------------------------------------------------------ system 001
@@ -57,23 +58,23 @@ def test_the_six_rows_of_the_memory_formula(figures: dict[str, Any]) -> None:
     assert len(figures["memory_formula"]) == 6
     for row in figures["memory_formula"]:
         d = memory_formula.Dimensions(*(row.pop(letter) for letter in "RNDBS"))
-        model = gpt(d.blocks, d.heads, d.head_dim, d.length)
+        model = gpt_model(d.blocks, d.heads, d.head_dim, d.length)
         assert memory_formula.dimensions_of(model, d.batch) == d
         assert memory_formula.formula(d) == row
 
 
 def test_the_formula_stands_beside_a_real_trace() -> None:
-    found = patchword.published("ref/001-colab-gpt", batch=4)
+    found = patchword.published("ref/001-m8", batch=4)
     assert found.published["memory_model"] == 65_536
-    assert found.true["parameters"] == COUNTS["ref/001-colab-gpt"]
+    assert found.true["parameters"] == COUNTS["ref/001-m8"]
     assert found.true["peak_bytes"] == sum(found.true["by_category"].values())
     held = found.true["by_category"]
-    assert held["parameters"] == 4 * COUNTS["ref/001-colab-gpt"]
+    assert held["parameters"] == 4 * COUNTS["ref/001-m8"]
     assert held["optimizer"] >= 2 * held["parameters"]
     inside = 4 * (12 * 64 * 64 + 64 + 256 + 64 + 4 * 64)  # maps; offsets of out, up, down; two norms
     assert found.true["block_parameters"] == inside
     assert [note for note in found.notes if "Left out" in note]
-    twice = patchword.published("ref/001-colab-gpt", batch=8)
+    twice = patchword.published("ref/001-m8", batch=8)
     assert twice.published["memory_activations"] == 2 * found.published["memory_activations"]
     assert twice.true["peak_bytes"] > found.true["peak_bytes"]
 
@@ -92,12 +93,12 @@ def test_the_table_of_system_000(figures: dict[str, Any], shared: Path) -> None:
     assert found.true["closed_form"] == known
     assert any("140,841,810 x T, is wrong" in note and "2,361,600 more" in note for note in found.notes)
     table = json.loads((shared / "reference/fixtures/s000_param_table.json").read_text(encoding="utf-8"))["table"]
-    parts = digit_table.parts_of(MODELS["ref/000-table"]())
+    parts = digit_table.parts_of(PUBLISHED["ref/000-table"]())
     assert {row.name: list(row.shape) for row in digit_table.rows(parts)} == table
 
 
 def test_words_after_the_picture_are_counted_as_measured(figures: dict[str, Any]) -> None:
-    model = MODELS["ref/000-table"]()
+    model = PUBLISHED["ref/000-table"]()
     known = figures["measured_B2_T790"]["analytic"]
     total = known.pop("total")
     assert digit_table.closed_form(digit_table.parts_of(model), 2, words=6) == known
@@ -143,7 +144,7 @@ def test_fewer_pooled_rows_than_tokens_are_not_warned_of() -> None:
     assert not any("pooled" in note for note in found.notes)
     assert found.true["missed"]["proj_k"] == 2 * 50 * 16
     assert found.published["layers"] == 37
-    d = layer_summary.dimensions_of(MODELS["ref/004-vit-linformer"]())
+    d = layer_summary.dimensions_of(PUBLISHED["ref/004-vit-linformer"]())
     assert (d.patches, d.depth, d.pooled) == (49, 12, 64)
 
 
@@ -151,11 +152,11 @@ def test_fewer_pooled_rows_than_tokens_are_not_warned_of() -> None:
 
 
 def test_the_command_prints_the_table_or_one_object(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["size", "ref/001-colab-gpt", "--formula", "published", "--batch", "16"]) == 0
+    assert main(["size", "ref/001-m8", "--formula", "published", "--batch", "16"]) == 0
     out = capsys.readouterr().out
     assert "65,536" in out
     assert "4,718,592" in out
-    assert main(["size", "ref/001-colab-gpt", "--formula", "published", "--batch", "16", "--json"]) == 0
+    assert main(["size", "ref/001-m8", "--formula", "published", "--batch", "16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["published"]["total_bytes"] == 4_718_592
     assert found["true"]["parameters"] == 209_729
@@ -170,7 +171,6 @@ def test_the_command_prints_the_table_or_one_object(capsys: pytest.CaptureFixtur
         (["gpt-small", "--formula", "guessed"], "published"),
         (["gpt-small", "--formula", "published", "--batch", "0"], "at least one sample"),
         (["gpt-small", "--formula", "published", "--fit", "8GiB"], "--formula"),
-        (["gpt-small"], "--formula published"),
         (["gpt-small", "--formula", "published", "train.steps=3"], "should begin with model."),
         (["gpt-small", "--formula", "published", "model.text.depht=3"], "depth"),
         (["gpt-small", "--formula", "published", "model.text.depth=0"], "with attention"),
@@ -188,7 +188,7 @@ def test_what_cannot_be_compared_is_refused(words: list[str], said: str, capsys:
 def test_a_model_of_other_towers_is_refused() -> None:
     from patchword.sizing.published import compare
 
-    model = MODELS["gpt-small"]()
+    model = preset("gpt-small").model
     towers = {"a": model.towers["text"], "b": model.towers["text"]}
     with pytest.raises(UserError, match="nothing was published"):
         compare("two", model.replace(towers=towers, heads={"text": model.heads["text"].replace(source="a", text="a")}))

@@ -14,37 +14,9 @@ from patchword.config import (
     LearnedPositionConfig,
     ModelConfig,
     ResidualConfig,
-    RMSNormConfig,
-    RotaryPositionConfig,
     SoftmaxAttentionConfig,
-    SwiGLUConfig,
     TextTowerConfig,
 )
-from patchword.models.presets import reference
-
-
-def gpt_tiny() -> ModelConfig:
-    """A GPT-2 of 4 layers for short texts."""
-    return reference.gpt(depth=4, num_heads=4, head_dim=32, max_len=256, vocab_size=8192)
-
-
-def decoder(
-    dim: int = 512, depth: int = 8, num_heads: int = 8, num_kv_heads: int = 2, vocab_size: int = 32_000
-) -> ModelConfig:
-    """A modern decoder: rotary positions, RMSNorm, SwiGLU, grouped heads, a tied table (Llama's parts)."""
-    text = TextTowerConfig(
-        dim=dim,
-        depth=depth,
-        vocab_size=vocab_size,
-        max_len=2048,
-        position=RotaryPositionConfig(),
-        attention=SoftmaxAttentionConfig(
-            num_heads=num_heads, num_kv_heads=num_kv_heads, causal=True, bias=False, out_bias=False
-        ),
-        ffn=SwiGLUConfig(bias=False),
-        norm=RMSNormConfig(),
-    )
-    return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text")})
 
 
 def bert_small() -> ModelConfig:
@@ -66,11 +38,5 @@ def bert_small() -> ModelConfig:
     return ModelConfig(towers={"text": text}, heads={"text": head})
 
 
-SHAPES: dict[str, Callable[[], ModelConfig]] = {
-    "gpt-tiny": gpt_tiny,
-    "gpt-small": reference.gpt,
-    "gpt-medium": reference.gpt_medium,
-    "decoder-small": decoder,
-    "bert-small": bert_small,
-}
+SHAPES: dict[str, Callable[[], ModelConfig]] = {"bert-small": bert_small}
 """By name; `create_model` takes them, too."""

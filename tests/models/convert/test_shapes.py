@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from foreign import settings_of, silent, transformers
 
+from patchword.config import ModelConfig
 from patchword.models.convert import LAYOUTS
 from patchword.models.convert.compare import differences
 from patchword.models.convert.settings import Settings
-from patchword.models.create import create_model
+from patchword.models.create import create_model, planned_model
 from patchword.models.model import count_parameters
-from patchword.models.presets import retrieval, translation
+from patchword.models.presets import preset, retrieval, translation
 from patchword.models.presets.shapes import SHAPES
 
 GPT: dict[str, Any] = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 256, "vocab_size": 8192}
@@ -43,6 +45,10 @@ def clip(image: int, text: int, out: int, depth: int, patch: int, side: int) -> 
     return transformers.CLIPConfig(text_config=tower(text), vision_config=vision, projection_dim=out)
 
 
+def _planned(name: str) -> ModelConfig:
+    return planned_model(preset(name))
+
+
 # Their class, its configuration, our layout, and how many of its numbers we do not have.
 THEIRS: dict[str, tuple[str, Any, str, int]] = {
     "gpt-tiny": ("GPT2LMHeadModel", lambda: transformers.GPT2Config(**GPT), "gpt2", 0),
@@ -60,6 +66,7 @@ THEIRS: dict[str, tuple[str, Any, str, int]] = {
     "t5-small": ("T5ForConditionalGeneration", transformers.T5Config, "t5", 0),
 }
 MODELS = SHAPES | {
+    **{name: partial(_planned, name) for name in ("gpt-tiny", "gpt-small", "gpt-medium", "decoder-small")},
     "t5-small": translation.t5_model,
     "clip of other widths": lambda: retrieval.clip(image=384, text=192, out_dim=128, depth=4, patch=8, side=64),
     "clip-base": lambda: retrieval.base().model,
@@ -86,6 +93,6 @@ CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261302
 
 def test_a_shape_takes_overrides() -> None:
     with torch.device("meta"):
-        model = create_model("decoder-small", **{"model.text.depth": 1, "text.vocab_size": 100})
+        model = create_model("bert-small", **{"model.text.depth": 1, "text.vocab_size": 100})
     assert model.config.towers["text"].depth == 1
     assert model.state_dict()["towers.text.embedding.table.weight"].shape == (100, 512)
