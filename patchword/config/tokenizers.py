@@ -18,6 +18,17 @@ class TokenizerConfig(Config, family="tokenizer"):
     special_tokens: bool = True
     """Whether there are tokens for padding, start, end and what is unknown; only language modelling can do without."""
 
+    marks: tuple[str, ...] = ()
+    """Entries that stand for themselves, whatever the kind: <user>, <assistant>; they come last."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Marks that could not be told from text, or from one another."""
+        for mark in self.marks:
+            if mark != mark.strip() or len(mark) < _SHORTEST_MARK:
+                yield Problem("marks", f"{mark!r} should be {_SHORTEST_MARK} characters or more, without blanks around")
+            if self.marks.count(mark) > 1 or any(mark != other and mark in other for other in self.marks):
+                yield Problem("marks", f"{mark!r} is there twice, or part of another one")
+
     @property
     def num_specials(self) -> int:
         """Entries that are no text."""
@@ -25,9 +36,11 @@ class TokenizerConfig(Config, family="tokenizer"):
 
     def most_entries(self) -> int | None:
         """The largest vocabulary that training can give; None: it depends on the data alone."""
-        return getattr(self, "vocab_size", None)
+        size: int | None = getattr(self, "vocab_size", None)
+        return None if size is None else size + len(self.marks)
 
 
+_SHORTEST_MARK = 3
 _SPECIALS = 4  # padding, start, end, unknown
 
 
@@ -35,8 +48,8 @@ class BytesTokenizerConfig(TokenizerConfig, kind="bytes"):
     """One token a UTF-8 byte."""
 
     def most_entries(self) -> int:
-        """The bytes and the special tokens."""
-        return self.num_specials + 256
+        """The bytes, the special tokens and the marks."""
+        return self.num_specials + 256 + len(self.marks)
 
 
 class CharactersTokenizerConfig(TokenizerConfig, kind="characters"):
@@ -53,6 +66,7 @@ class BPETokenizerConfig(TokenizerConfig, kind="bpe"):
 
     def problems(self) -> Iterator[Problem]:
         """A vocabulary without room for every byte."""
+        yield from super().problems()
         yield from _too_few(self.vocab_size, self.num_specials + 256, "the special tokens and the 256 bytes")
 
 
@@ -66,6 +80,7 @@ class WordPieceTokenizerConfig(TokenizerConfig, kind="wordpiece"):
 
     def problems(self) -> Iterator[Problem]:
         """A vocabulary without room for any piece."""
+        yield from super().problems()
         yield from _too_few(self.vocab_size, self.num_specials + 1, "the special tokens and one piece")
 
 
@@ -82,6 +97,7 @@ class WordsTokenizerConfig(TokenizerConfig, kind="words"):
 
     def problems(self) -> Iterator[Problem]:
         """A vocabulary without room for any word."""
+        yield from super().problems()
         yield from _too_few(self.vocab_size, self.num_specials + 1, "the special tokens and one word")
 
 

@@ -72,6 +72,7 @@ class Tokenizer:
             raise UserError(
                 f"cannot make a {config.kind} tokenizer: nothing in the training texts is seen often enough"
             )
+        core.add_tokens([tokenizers.AddedToken(mark, normalized=False) for mark in config.marks])
         return cls(core, config.special_tokens)
 
     @classmethod

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import cast
 
 import numpy as np
+from torch import nn
 
 from patchword.config import (
     ChoosingTaskConfig,
@@ -20,7 +21,8 @@ from patchword.config import (
 )
 from patchword.data.base import Record, Source
 from patchword.tasks.asked import Asked
-from patchword.tasks.base import Prediction
+from patchword.tasks.base import Prediction, Query
+from patchword.tasks.chat import chat_text
 from patchword.tasks.choosing import ChoosingTask
 from patchword.tasks.metrics import normal_answer, vqa_accuracy
 from patchword.tasks.saying import SayingTask
@@ -54,8 +56,24 @@ class GenerativeVQATask(SayingTask):
 
     @classmethod
     def asked(cls, config: SayingTaskConfig, record: Record) -> list[Asked]:
-        """Each question about a picture, with what people answer."""
-        return questions(cast(GenerativeVQATaskConfig, config), record)
+        """Each question about a picture, with what people answer; as the turns of a chat, where it is one."""
+        own = cast(GenerativeVQATaskConfig, config)
+        every = questions(own, record)
+        if own.chat is None:
+            return every
+        turns = [(asked.reads[own.question], asked.answers[0]) for asked in every]
+        texts = [
+            chat_text(own.chat, question, turns[max(0, n - own.chat.turns) : n])
+            for n, (question, _) in enumerate(turns)
+        ]
+        return [asked._replace(reads={own.question: text}) for asked, text in zip(every, texts, strict=True)]
+
+    def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
+        """What is said to each query: a question, or a chat so far that begins with the user's mark."""
+        chat = cast(GenerativeVQATaskConfig, self.config).chat
+        if chat is not None:
+            queries = [q if q.text is None else q._replace(text=chat_text(chat, q.text)) for q in queries]
+        return super().predict(model, queries, device)
 
     def marked(self, prediction: Prediction, source: Source, split: str, index: int) -> Prediction:
         """Whether it is what most people answer; and its group."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -96,8 +96,8 @@ TRAIN: list[Rows] = [
 ]
 
 
-def prepared(preset: str = "vqa-tiny", toy: Mapping[str, object] = TOY, **changes: object) -> tuple[VQATask, Model]:
-    task = VQATask.prepare(load_config(preset, {**toy, **changes}), ToySource(train=TRAIN))
+def prepared(**changes: object) -> tuple[VQATask, Model]:
+    task = VQATask.prepare(load_config("vqa-tiny", {**TOY, **changes}), ToySource(train=TRAIN))
     torch.manual_seed(0)
     return task, task.model_config().build().eval()
 
@@ -290,9 +290,9 @@ def test_more_entries_than_scores_are_refused() -> None:
 
 
 def test_matching_is_judged_without_regard_to_shares(tmp_path: Path) -> None:
-    small = {name.replace("question", "caption"): value for name, value in TOY.items()}
+    small: dict[str, Any] = {name.replace("question", "caption"): value for name, value in TOY.items()}
     small |= {"data.image.height": 32, "data.image.width": 32, "model.image.image_size": [32, 32]}
-    sizes = {"data.scenes.train": 60, "data.scenes.val": 20, "data.batch.size": 8, "train.steps": 3}
+    sizes: dict[str, Any] = {"data.scenes.train": 60, "data.scenes.val": 20, "data.batch.size": 8, "train.steps": 3}
     run = patchword.train("matcher-tiny", tmp_path / "run", report=False, **(small | sizes | {"train.threads": 1}))
     assert {"accuracy", "f1_macro", "f1_micro", "auroc"} <= run.metrics.keys()
     assert run.metrics["f1_micro"] == pytest.approx(run.metrics["accuracy"])

@@ -9,6 +9,7 @@ from patchword.config.errors import Problem
 from patchword.config.fields import Fields
 from patchword.config.model import ModelConfig
 from patchword.config.numbers import Positive
+from patchword.config.tasks.chat import ChatConfig
 from patchword.config.tasks.choosing import ChoosingTaskConfig
 from patchword.config.tasks.saying import SayingTaskConfig
 
@@ -54,6 +55,8 @@ class GenerativeVQATaskConfig(SayingTaskConfig, kind="generative_vqa"):
     """What is asked about every picture ("Which digit is this?"), for data with labels; null: the column `question`."""
     answer: str = "{}"
     """How an answer is put: {} stands for what the data says ("The digit is {}")."""
+    chat: ChatConfig | None = None
+    """How a question is written as a turn of a chat; null: as it is."""
 
     @property
     def reads(self) -> Mapping[str, str]:
@@ -66,9 +69,11 @@ class GenerativeVQATaskConfig(SayingTaskConfig, kind="generative_vqa"):
         return question_fields(self.ask, self.image is not None)
 
     def misfits(self, model: ModelConfig, data: DataConfig) -> Iterator[Problem]:
-        """Also a way to put answers that leaves them out."""
+        """Also a way to put answers that leaves them out, and turns whose marks are no tokens."""
         yield from super().misfits(model, data)
         yield from answer_problems(self.answer)
+        if self.chat is not None:
+            yield from self.chat.misfits(data)
 
 
 def question_fields(ask: str | None, image: bool) -> Fields:

@@ -54,6 +54,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "gpt-medium": language.gpt_medium,
     "gpt-fast": language.gpt_fast,
     "decoder-small": language.decoder_small,
+    "vlm-small": vqa.vlm_small,
     "matcher-tiny": vqa.matcher_tiny,
     "matcher-small": vqa.matcher_small,
     "ref/000": published_vqa.digits,

@@ -8,24 +8,32 @@ from patchword.config import (
     AugmentConfig,
     BatchConfig,
     BottleneckFusionConfig,
+    BPETokenizerConfig,
+    ChatConfig,
     ClassificationTaskConfig,
     CrossFusionConfig,
     DataConfig,
     FusionConfig,
+    GenerativeVQATaskConfig,
+    GreedyDecodeConfig,
     ImageConfig,
     ImageTowerConfig,
     LabelHeadConfig,
+    LanguageHeadConfig,
     LayersConfig,
     LearnedPositionConfig,
     ModelConfig,
     OptimizerConfig,
     PrefixFusionConfig,
     ResidualConfig,
+    RMSNormConfig,
+    RotaryPositionConfig,
     RunConfig,
     SoftmaxAttentionConfig,
     StackConfig,
     StandardFeedForwardConfig,
     SwappedMatchingConfig,
+    SwiGLUConfig,
     TextTowerConfig,
     TrainConfig,
     VQATaskConfig,
@@ -144,4 +152,37 @@ def _small(name: str, fusion: FusionConfig, depth: int) -> RunConfig:
         train=TrainConfig(
             steps=2000, optimizer=OptimizerConfig(lr=5e-4), eval_every=500, eval_samples=200, best_metric="accuracy"
         ),
+    )
+
+
+def vlm_small() -> RunConfig:
+    """A small vision-language model: a ViT, a map of its patches, and a modern decoder that answers in a chat."""
+    run = small()
+    image = run.model.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    text = TextTowerConfig(dim=384, depth=0, max_len=64, embed_dropout=0.1)
+    attention = SoftmaxAttentionConfig(num_heads=6, num_kv_heads=2, bias=False, out_bias=False, causal=True)
+    trunk = StackConfig(
+        dim=384,
+        depth=6,
+        position=RotaryPositionConfig(),
+        attention=attention,
+        ffn=SwiGLUConfig(bias=False),
+        norm=RMSNormConfig(),
+        residual=ResidualConfig(dropout=0.1),
+    )
+    chat = ChatConfig()
+    return run.replace(
+        name="vlm-small",
+        task=GenerativeVQATaskConfig(chat=chat, label_smoothing=0.1, decode=GreedyDecodeConfig(max_len=32)),
+        model=run.model.replace(
+            towers={"image": image, "question": text.replace(shares="text"), "text": text},
+            fusion=PrefixFusionConfig(),
+            trunk=trunk,
+            heads={"text": LanguageHeadConfig()},
+        ),
+        data=run.data.replace(
+            tokenizer=BPETokenizerConfig(marks=(chat.user, chat.assistant)), batch=BatchConfig(size=32, captions=4)
+        ),
+        train=run.train.replace(best_metric="loss"),
     )
