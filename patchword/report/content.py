@@ -33,6 +33,18 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Told:
+    """A text, and what was said of it."""
+
+    read: str
+    """The text."""
+    prediction: str
+    """What the model said."""
+    references: tuple[str, ...] = ()
+    """What people said."""
+
+
+@dataclass(frozen=True)
 class Result:
     """How good the model is on a split."""
 
@@ -74,6 +86,8 @@ class Report:
     """Quality by split; the first gives the headline."""
     pictures: Sequence[Shown] = ()
     """Examples that were not trained on."""
+    texts: Sequence[Told] = ()
+    """Examples of texts that were not trained on, where there are no pictures."""
     metrics: Sequence[Mapping[str, Any]] = ()
     """Lines of `metrics.jsonl`, as `read_metrics` gives them."""
     cost: Cost = Cost()

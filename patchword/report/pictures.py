@@ -38,12 +38,12 @@ def _card(shown: Shown) -> Html:
     picture = encode_for_page(shown.image, _CARD_SIDE)
     attributes = {
         "src": _uri(picture.data, picture.mime),
-        "alt": f"The picture that was described as: {_short(shown.prediction)}",
+        "alt": f"The picture that was described as: {shortened(shown.prediction)}",
         "width": picture.size.width,
         "height": picture.size.height,
         "class": _sharpness(picture),
     }
-    said = node("p", {"class": "said", "dir": "auto"}, _short(shown.prediction) or "(nothing)")
+    said = node("p", {"class": "said", "dir": "auto"}, shortened(shown.prediction) or "(nothing)")
     return node(
         "li",
         {"class": "card"},
@@ -63,7 +63,7 @@ def _references(references: Sequence[str]) -> Html | None:
     """The first in view, the others on demand."""
     if not references:
         return None
-    items = [node("p", {"dir": "auto"}, _short(text)) for text in references]
+    items = [node("p", {"dir": "auto"}, shortened(text)) for text in references]
     more = f"{whole(len(items) - 1)} more reference{'s' if len(items) > 2 else ''}"
     rest = node("details", None, node("summary", None, more), *items[1:]) if items[1:] else None
     return node("div", {"class": "references"}, node("span", {"class": "label"}, "Reference"), items[0], rest)
@@ -92,7 +92,7 @@ def _maps(shown: Shown, number: int) -> Html:
     maps = [whole_picture]
     for word, weights in shown.attention or ():
         heat = _clear(weights)
-        said = _short(word.strip()) or "␣"
+        said = shortened(word.strip()) or "␣"
         where = f"{said}: {_most(heat)}"
         layers = [
             node("title", None, where),
@@ -101,7 +101,7 @@ def _maps(shown: Shown, number: int) -> Html:
         ]
         svg = node("svg", {**box, "aria-label": where}, *layers)
         maps.append(node("figure", {"class": "map"}, svg, node("figcaption", {"dir": "auto"}, said)))
-    said = node("p", {"class": "said", "dir": "auto"}, _short(shown.prediction), " ", _verdict(shown.correct))
+    said = node("p", {"class": "said", "dir": "auto"}, shortened(shown.prediction), " ", _verdict(shown.correct))
     return node("article", {"class": "looked"}, said, node("div", {"class": "maps"}, *maps))
 
 
@@ -153,5 +153,6 @@ def _sharpness(picture: Encoded) -> str | None:
     return "pixelated" if max(picture.size) < _PIXELATED_BELOW else None
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text as long as a page has room for."""
     return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT].rstrip()} …"

@@ -13,12 +13,12 @@ from patchword.config import RunConfig, to_yaml
 from patchword.data.base import Source
 from patchword.data.image import ImagePipeline
 from patchword.models.model import Model, count_parameters
-from patchword.report.content import Cost, Report, Result, Shown
+from patchword.report.content import Cost, Report, Result, Shown, Told
 from patchword.report.curves import read_metrics
 from patchword.report.page import write_report
 from patchword.tasks.base import Evaluation, Task
 
-_PICTURES, _MAPS = 24, 3
+_PICTURES, _MAPS, _TEXTS = 24, 3, 24
 
 
 def report_on(
@@ -35,10 +35,12 @@ def report_on(
     """
     metrics = read_metrics(folder)
     first = next(iter(results))
+    pictures = _shown(run, model, task, source, first, results[first])
     report = Report(
         title=run.name,
         results=[Result(split, e.metrics, e.count, e.confusion) for split, e in results.items()],
-        pictures=_shown(run, model, task, source, first, results[first]),
+        pictures=pictures,
+        texts=[] if pictures else _told(results[first]),
         metrics=metrics,
         cost=_cost(model, metrics),
         config_yaml=to_yaml(RunConfig.from_dict(_placeless(run.to_dict()))),
@@ -83,6 +85,11 @@ def _shown(run: RunConfig, model: Model, task: Task, source: Source, split: str,
         if len(shown) == _PICTURES:
             break
     return shown
+
+
+def _told(evaluation: Evaluation) -> list[Told]:
+    read = [p for p in evaluation.predictions if p.read is not None]
+    return [Told(p.read or "", p.text, p.references) for p in read[:_TEXTS]]
 
 
 def _cost(model: Model, metrics: Sequence[Mapping[str, Any]]) -> Cost:

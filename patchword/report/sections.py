@@ -13,14 +13,14 @@ from patchword.report.curves import Evaluation, bad_samples, evaluations, figure
 from patchword.report.listing import listing
 from patchword.report.markup import Html, node
 from patchword.report.measures import headlines, measure, ordered
-from patchword.report.pictures import attention_maps, cards, summary
+from patchword.report.pictures import attention_maps, cards, shortened, summary
 from patchword.report.pieces import Section, details, fact_list, heading, row, table, tile
 from patchword.report.plot import plot
 
 
 def sections(report: Report) -> list[Section]:
     """The parts that have something to say."""
-    made = [_pictures, _attention, _results, confusions, _curves, _cost, _configuration, _environment]
+    made = [_pictures, _texts, _attention, _results, confusions, _curves, _cost, _configuration, _environment]
     return [section for make in made for section in make(report)]
 
 
@@ -48,6 +48,17 @@ def _pictures(report: Report) -> Iterator[Section]:
     if report.pictures:
         lead = f"{summary(report.pictures)}."
         yield Section("pictures", "What it says of unseen pictures", [cards(report.pictures)], lead)
+
+
+def _texts(report: Report) -> Iterator[Section]:
+    if report.texts:
+        head = [heading("Read"), heading("Said"), heading("Reference")]
+        rows = [
+            node("tr", None, *(node("td", {"dir": "auto"}, shortened(text) or "(nothing)") for text in cells))
+            for told in report.texts
+            for cells in [(told.read, told.prediction, " / ".join(told.references))]
+        ]
+        yield Section("texts", "What it says of unseen texts", [table(head, rows)], f"The first {len(rows)}.")
 
 
 def _attention(report: Report) -> Iterator[Section]:

@@ -303,7 +303,8 @@ class SayingTask(Task):
                 places += [(index, asked_name(record.id, n, len(every)), own) for n, own in enumerate(every)]
             said = self.say(model, pictures, [self.shown.ids(own.reads) for _, _, own in places], device)
             for (index, name, own), (text, score) in zip(places, said, strict=True):
-                prediction = Prediction(name, text, own.answers, score=score, group=own.group)
+                read = "\n".join(own.reads.values()) or None
+                prediction = Prediction(name, text, own.answers, score=score, group=own.group, read=read)
                 predictions.append(self.marked(prediction, source, split.name, index))
         return predictions, tuple(bad)
 

@@ -11,7 +11,7 @@ import pytest
 
 import patchword.report
 from patchword.config import RunError
-from patchword.report import Cost, Report, Result, Shown, write_report
+from patchword.report import Cost, Report, Result, Shown, Told, write_report
 from patchword.report.page import render
 
 RANDOM = np.random.default_rng(3)
@@ -76,6 +76,7 @@ REPORTS = {
     ),
     "missing fields": Report("t", metrics=[{}, {"kind": "train"}, {"kind": "eval"}, {"kind": "bad"}, {"step": 3}]),
     "a picture alone": Report("t", pictures=[Shown(picture(), "a dog")]),
+    "texts": Report("t", texts=[Told("a dog", "ein Hund", ("der Hund", HOSTILE)), Told(HOSTILE, "")]),
 }
 
 
@@ -153,6 +154,12 @@ def test_the_headline(whole_page) -> None:
     header = whole_page.text("header").replace("\N{NO-BREAK SPACE}", " ")
     for text in ("Scene accuracy96.2 %", "CIDEr-D3.500", "Parameters1.23M", "Training4 min 12 s2,000 steps"):
         assert text in header
+
+
+def test_texts_stand_beside_what_was_said_of_them(parse) -> None:
+    page = parse(render(REPORTS["texts"]))
+    cells = page.text("td")
+    assert all(text in cells for text in ("a dog", "ein Hund", "der Hund / ", "(nothing)"))
 
 
 def test_what_is_empty_is_left_out(parse) -> None:
