@@ -317,6 +317,27 @@ def test_digits_are_reversed(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_model_1_translates_multi30k(shared: Path, tmp_path: Path) -> None:
+    """A001-t: English to French at the small size, two passes over the 29,000 pairs (docs/results.md)."""
+    data = shared / "data" / "multi30k"
+    if not data.is_dir():
+        pytest.skip("needs ../shared/data/multi30k")
+    settings = sizes(dim=128, depth=2, hidden=512, longest=100) | {
+        "data.source": str(data),
+        "data.columns": {"source": "en", "target": "fr"},
+        "data.tokenizer.lowercase": True,
+        "data.batch.size": 64,
+        "task.decode.max_len": 60,
+        "train.optimizer.lr": 1e-3,
+        "train.steps": 900,
+        "train.save_minutes": None,
+    }
+    patchword.train("ref/001-m1", tmp_path / "run", report=False, **settings)
+    found = patchword.evaluate(tmp_path / "run", split="val", limit=300)
+    assert found.metrics["bleu_lowercase"] >= 35
+
+
+@pytest.mark.slow
 def test_random_texts_are_remembered_and_nothing_else_is_learnt(tmp_path: Path) -> None:
     """What model 2 was published with: the training loss falls below ln V, that of other random texts does not."""
     random, words = np.random.default_rng(0), 40
