@@ -42,17 +42,22 @@ def command(
     if as_json:
         rows: list[dict[str, Any]] = [{"id": p.id, "text": p.text, "score": p.score} for p in predictions]
         for row, prediction in zip(rows, predictions, strict=True):
+            if prediction.task is not None:
+                row["task"] = prediction.task
             if prediction.choices:
                 row["choices"] = [{"text": said, "probability": share} for said, share in prediction.choices]
         print_json({"predictions": rows})
         return
+    if lines is not None and any(p.task is not None for p in predictions):
+        raise UserError("--lines: this run has several tasks, whose answers would stand on one line: use --json")
     if lines is not None:
         said = iter(predictions)
         for line in every:  # a blank one keeps its place
             typer.echo(" ".join(next(said).text.split("\n")) if line else "")
         return
     for prediction in predictions:
-        typer.echo(prediction.text if len(predictions) == 1 else f"{prediction.id}: {prediction.text}")
+        name = prediction.id if prediction.task is None else f"{prediction.id}, {prediction.task}"
+        typer.echo(prediction.text if len(predictions) == 1 else f"{name}: {prediction.text}")
 
 
 def read_lines(path: str) -> list[str]:

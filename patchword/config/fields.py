@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from patchword.config.data import DataConfig
+
+
+class TaskFields(NamedTuple):
+    """What one of several tasks reads, and of which data."""
+
+    fields: Fields
+    data: DataConfig | None
+    """None: the run's."""
 
 
 class Fields(NamedTuple):
@@ -14,6 +27,8 @@ class Fields(NamedTuple):
     """Read where the data has them."""
     image: bool | None = True
     """True: every record has a picture; False: none is looked for; None: as the data has it."""
+    parts: Mapping[str, TaskFields] = MappingProxyType({})
+    """Where several tasks are learnt together, what each reads; the rest then says nothing."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ class StackConfig(Config):
     final_norm: bool = True
     """Whether a norm follows the last block."""
     init_from: str | None = None
-    """A run, or a folder that `patchword convert` wrote, whose part of the same name these weights start as (`RUN#part`:
-    another part of it); null: as the model's `init` says. See docs/training.md."""
+    """A run, or a folder that `patchword convert` wrote, whose part of the same name these weights start as (another:
+    `RUN#part`); null: as the model's `init` says. See docs/training.md."""
 
     def problems(self) -> Iterator[Problem]:
         """Widths that do not divide, and positions that the mechanism cannot honour."""

@@ -23,6 +23,7 @@ from patchword.data.running import is_running, open_running
 from patchword.data.saved import is_saved, saved_tables
 from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
+from patchword.data.task_sources import TaskSources
 
 EMBEDDED: dict[str, Callable[[DataConfig, Fields], NotedSource]] = {"scenes": SceneSource, "digits": DigitSource}
 """The data sets that need no files, by name; a folder of such a name is reached as `./scenes`."""
@@ -38,6 +39,8 @@ def open_source(config: DataConfig, fields: Fields) -> NotedSource:
     Raises:
         UserError: there is nothing of that name, or it cannot be understood; the message says what is wrong where.
     """
+    if fields.parts:
+        return TaskSources({name: open_source(own.data or config, own.fields) for name, own in fields.parts.items()})
     matching = config.matching
     if matching is None:
         return _opened(config, fields)

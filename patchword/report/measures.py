@@ -72,7 +72,14 @@ _HEADLINES = 3
 
 
 def measure(name: str) -> Measure:
-    """How to show a metric: a known one, one of a part (`scene_accuracy_2`), or any other under its own name."""
+    """How to show a metric: a known one, one of a part (`scene_accuracy_2`), or any other under its own name.
+
+    One of several tasks' (`captions.loss`) has the task's name before it.
+    """
+    task, name = _parted(name)
+    if task:
+        shown = measure(name)
+        return shown._replace(label=f"{task}: {shown.label}")
     known = _known(name)
     if known is None:
         return Measure(_spoken(name).capitalize())
@@ -83,16 +90,27 @@ def measure(name: str) -> Measure:
 def ordered(names: Iterable[str]) -> list[str]:
     """Metric names, the most telling first, a part after its whole, unknown ones last as they came."""
     ranks = {name: rank for rank, name in enumerate(_MEASURES)}
-    return sorted(names, key=lambda name: (ranks.get(_known(name) or "", len(ranks)), name not in _MEASURES))
+
+    def place(name: str) -> tuple[int, bool]:
+        return ranks.get(_known(name) or "", len(ranks)), _parted(name)[1] not in _MEASURES
+
+    return sorted(names, key=place)
 
 
 def headlines(names: Iterable[str]) -> list[str]:
     """The few metrics that say most; parts of a metric are not among them."""
-    wholes = (name for name in ordered(names) if _known(name) in (name, None))
+    wholes = (name for name in ordered(names) if _known(name) in (_parted(name)[1], None))
     return [name for name in wholes if measure(name).headline][:_HEADLINES]
 
 
+def _parted(name: str) -> tuple[str, str]:
+    """The task of a metric, empty where there is one task, and the metric."""
+    task, _, metric = name.rpartition(".")
+    return task, metric
+
+
 def _known(name: str) -> str | None:
+    name = _parted(name)[1]
     if name in _MEASURES:
         return name
     return next((known for known in _MEASURES if name.startswith(f"{known}_")), None)

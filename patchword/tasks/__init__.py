@@ -1,6 +1,6 @@
 """What can be learnt from what. Importing this package gives every task config its class."""
 
-from patchword.tasks import captioning, classification, coca, language, retrieval, translation, vqa
+from patchword.tasks import captioning, classification, coca, language, retrieval, several, translation, vqa
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "coca",
     "language",
     "retrieval",
+    "several",
     "translation",
     "vqa",
 ]

@@ -46,6 +46,8 @@ class Prediction(NamedTuple):
     """What the sample is counted with when metrics are also given by group."""
     choices: tuple[tuple[str, float], ...] = ()
     """The likeliest answers and how likely each is (0 to 1), where there are few to choose from."""
+    task: str | None = None
+    """Which of several tasks said it; None: there is one."""
     read: str | None = None
     """The text that it is said of, where there is one."""
 

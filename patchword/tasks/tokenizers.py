@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
 from typing import Self, cast
@@ -84,7 +86,26 @@ class Tokenizers:
         return self.model.replace(towers=towers)
 
 
+Maker = Callable[[RunConfig, str, Iterable[str]], Tokenizer]
+"""What `tokenizer_for` is."""
+
+
 def tokenizer_for(run: RunConfig, tower: str, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer of a text tower with its own table, as `new_tokenizer` makes it, or whoever stands in for that."""
+    return _maker.get()(run, tower, texts)
+
+
+@contextmanager
+def making(maker: Maker) -> Iterator[None]:
+    """Inside, tokenizers are made by this: tasks that are learnt together share those of the towers they share."""
+    token = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
+
+
+def new_tokenizer(run: RunConfig, tower: str, texts: Iterable[str]) -> Tokenizer:
     """Trained on texts; of a tower that starts from another run's, that one's own: its rows mean those tokens.
 
     Raises:
@@ -105,6 +126,9 @@ def tokenizer_for(run: RunConfig, tower: str, texts: Iterable[str]) -> Tokenizer
             f"{json.dumps(made.to_dict())}"
         )
     return Tokenizer.load(files[0], special_tokens=None)
+
+
+_maker: ContextVar[Maker] = ContextVar("maker", default=new_tokenizer)
 
 
 def _owner(model: ModelConfig, tower: str) -> str:

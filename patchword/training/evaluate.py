@@ -65,7 +65,8 @@ class Evaluator:
             return False
         if old is None:
             return True
-        return value < old[self.metric] if self.metric in LOWER_IS_BETTER else value > old[self.metric]
+        lower = self.metric.rpartition(".")[2] in LOWER_IS_BETTER  # of several tasks: TASK.METRIC
+        return value < old[self.metric] if lower else value > old[self.metric]
 
 
 def open_evaluator(task: Task, run: RunConfig, source: Source, stop: StopSignals) -> Evaluator | None:
