@@ -127,7 +127,7 @@ def torch_transformer() -> RunConfig:
     """Tutorial model 5, torch's nn.Transformer (44,140,544) with the tables, positions and scores that it lacks."""
     model = _dropped_everywhere(tutorials.torch_transformer(Sizes(max_len=100)))
     words = WordsTokenizerConfig(vocab_size=30_000)
-    return _run("ref-001-m5", model, words, BatchConfig(bucket=0), _constant(20_000, _ADAM), smoothing=0.1)
+    return _run("ref-001-m5", model, words, BatchConfig(bucket=0), _constant(20_000, _ADAM))
 
 
 def ajhalthor() -> RunConfig:
