@@ -27,7 +27,30 @@ from patchword.tasks.choosing import ChoosingTask
 from patchword.tasks.metrics import normal_answer, vqa_accuracy
 from patchword.tasks.saying import SayingTask
 
-_KIND_WORDS = 2
+_OPEN = {"what", "which", "how"}
+_OPENINGS = _OPEN | set(
+    [
+        "who",
+        "whose",
+        "whom",
+        "where",
+        "when",
+        "why",
+        "is",
+        "are",
+        "was",
+        "were",
+        "does",
+        "do",
+        "did",
+        "has",
+        "have",
+        "can",
+        "could",
+        "will",
+        "would",
+    ]
+)
 
 
 @implements(VQATaskConfig)
@@ -117,8 +140,11 @@ def questions(config: VQATaskConfig | GenerativeVQATaskConfig, record: Record) -
 
 
 def kind_of(question: str) -> str:
-    """What kind of question it is, by how it begins: `what color is it?` is of the kind `what_color`."""
-    return _name(" ".join(question.split()[:_KIND_WORDS]))
+    """What kind of question it is, by how it begins: `what_color` (what, which and how are asked of much), `is`, `other`."""
+    words = _name(question).split("_")
+    if words[0] not in _OPENINGS:
+        return "other"
+    return "_".join(words[: 2 if words[0] in _OPEN else 1])
 
 
 def agreement(predictions: Sequence[Prediction]) -> dict[str, float]:
