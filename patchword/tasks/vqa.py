@@ -28,7 +28,8 @@ from patchword.tasks.metrics import normal_answer, vqa_accuracy
 from patchword.tasks.saying import SayingTask
 
 _OPEN = {"what", "which", "how"}
-_OPENINGS = _OPEN | set(
+_PLAIN = "who whose whom where when why is are was were does do did has have can could will would"
+_OPENINGS = {*_OPEN, *_PLAIN.split(" ")}
     [
         "who",
         "whose",
@@ -140,7 +141,7 @@ def questions(config: VQATaskConfig | GenerativeVQATaskConfig, record: Record) -
 
 
 def kind_of(question: str) -> str:
-    """What kind of question it is, by how it begins: `what_color` (what, which and how are asked of much), `is`, `other`."""
+    """What kind of question it is, by how it begins: `what_color` (what is asked of much), `is`, `other`."""
     words = _name(question).split("_")
     if words[0] not in _OPENINGS:
         return "other"
