@@ -30,28 +30,6 @@ from patchword.tasks.saying import SayingTask
 _OPEN = {"what", "which", "how"}
 _PLAIN = "who whose whom where when why is are was were does do did has have can could will would"
 _OPENINGS = {*_OPEN, *_PLAIN.split(" ")}
-    [
-        "who",
-        "whose",
-        "whom",
-        "where",
-        "when",
-        "why",
-        "is",
-        "are",
-        "was",
-        "were",
-        "does",
-        "do",
-        "did",
-        "has",
-        "have",
-        "can",
-        "could",
-        "will",
-        "would",
-    ]
-)
 
 
 @implements(VQATaskConfig)
