@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import patchword
@@ -361,12 +363,27 @@ def test_a_run_on_the_scenes(tmp_path: Path) -> None:
     assert said.score == pytest.approx(float(vectors[0][0] @ vectors[1][0]), abs=1e-6)
     with pytest.raises(UserError, match="one or the other"):
         trained.embed()
+    found_by_the_example(tmp_path, trained)
     shapes = zero_shot(["a {}"], {})
     assert set(shapes.metrics) >= {"accuracy", "loss"}
     with pytest.raises(UserError, match="only settings of task and data"):
         Trained(tmp_path / "run", overrides={"model.text.depth": 2})
     with pytest.raises(UserError, match=r"task\.zero_shot\.names: no class .* 'circel'.*did you mean 'circle'"):
         zero_shot(["a {}"], {"circel": "x"})
+
+
+def found_by_the_example(place: Path, trained: Trained) -> None:
+    search = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "search_pictures.py"))["search"]
+    folder = place / "photos"
+    folder.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    vectors = trained.embed(images=[folder / f"{i}.png" for i in range(3)]) @ trained.embed(texts="a red circle")[0]
+    for _ in range(2):  # the second time from what was kept
+        found = search(str(place / "run"), str(folder), "a red circle", most=2)
+        assert [path.name for path, _ in found] == [f"{i}.png" for i in np.argsort(-vectors)[:2]]
+        assert found[0][1] == pytest.approx(vectors.max(), abs=1e-6)
 
 
 def test_five_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
