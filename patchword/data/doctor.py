@@ -92,6 +92,8 @@ class _Examination:
         """Note the texts of a record, and return its name."""
         record = split.record(index)
         self._splits_of[record.id].append(split.name)
+        if not self._pictures:
+            self._same[_digest(repr(sorted(record.texts.items())).encode())].append((split.name, record.id))
         for field, texts in record.texts.items():
             self._texts[split.name][field] += len(texts)
             if field == "label":
@@ -158,8 +160,9 @@ class _Examination:
         return unseen
 
     def _doubles(self) -> tuple[Finding, Finding]:
-        """The same picture under two names, and in two splits."""
-        twice, leaks = Finding("duplicate pictures"), Finding("split leakage")
+        """The same picture, or where there are none the same texts, under two names, and in two splits."""
+        twice = Finding("duplicate pictures" if self._pictures else "duplicate samples")
+        leaks = Finding("split leakage")
         for name, splits in self._splits_of.items():
             if len(splits) > 1:
                 leaks.add(f"{name} in {' and '.join(splits)}")

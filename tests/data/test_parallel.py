@@ -103,6 +103,17 @@ def test_blank_pairs_are_left_out_and_counted(tmp_path: Path):
     assert kinds == {"empty sources": 2, "empty targets": 2, "samples with empty texts only": 3}
 
 
+def test_the_same_pair_in_two_splits_is_reported(tmp_path: Path):
+    files = {"train.en": b"one\ntwo\none\n", "train.de": b"eins\nzwei\nein\n", "val.en": b"two\n", "val.de": b"zwei\n"}
+    config = override(DataConfig(source=str(write(tmp_path, files))), {"columns.source": "en", "columns.target": "de"})
+    report = check(config)
+    assert {p.kind: p.examples for p in report.problems} == {
+        "duplicate samples": ["train, line 2 = val, line 1"],
+        "split leakage": ["train, line 2 in train = val, line 1 in val"],
+    }
+    assert report.ok
+
+
 def test_line_ends_and_marks(tmp_path: Path):
     write(tmp_path, {"train.en": "\ufeffone\r\ntwo\u2028still two".encode(), "train.de": b"eins\nzwei\n"})
     assert pairs(opened(tmp_path)) == [("one", "eins"), ("two\u2028still two", "zwei")]
