@@ -71,3 +71,29 @@ def test_the_fusion_obeys_its_contract_as_a_script() -> None:
     done = subprocess.run([sys.executable, EXAMPLES / "add_a_fusion.py"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("obeys: class_facts_are_true")
     assert "answers: [2, 10]" in done.stdout
+
+
+def test_questions_are_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = {
+        "model.image.dim": 32,
+        "model.image.depth": 1,
+        "model.image.stem": "[]",
+        "model.image.patch_size": "[16, 16]",
+        "model.image.image_size": "[32, 32]",
+        "model.question.dim": 32,
+        "model.trunk.dim": 32,
+        "model.trunk.depth": 1,
+        "data.image.height": 32,
+        "data.image.width": 32,
+        "data.scenes.train": 8,
+        "data.scenes.val": 4,
+        "train.steps": 2,
+    }
+    settings = [f"{name}={value}" for name, value in toy.items()]
+    monkeypatch.setattr(sys, "argv", ["ask_pictures.py", "--out", str(tmp_path / "run"), *settings])
+    runpy.run_path(str(EXAMPLES / "ask_pictures.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "accuracy_count" in said
+    assert "truth:" in said
