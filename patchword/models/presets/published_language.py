@@ -118,7 +118,7 @@ def _torch_encoder(dim: int, depth: int, num_heads: int, hidden_dim: int, inner:
 
 
 def _words(vocab_size: int) -> DataConfig:
-    tokenizer = WordsTokenizerConfig(split="blanks", vocab_size=vocab_size, min_frequency=1, special_tokens=False)
+    tokenizer = WordsTokenizerConfig(split="blanks", vocab_size=vocab_size, min_frequency=1)
     return DataConfig(tokenizer=tokenizer, batch=BatchConfig(size=20))
 
 
