@@ -28,6 +28,8 @@ class ImageInput(NamedTuple):
     """[B, C, height, width]; uint8 0..255, or float 0..1."""
     size: Tensor | None = None
     """int [B, 2], height and width of each picture in pixels (0, 0: the sample has none); None: the whole canvas."""
+    hidden: Tensor | None = None
+    """bool [B, N], True where a patch is hidden (masked modelling; pictures are then of one size); None: none is."""
 
 
 class FeaturesInput(NamedTuple):

@@ -51,6 +51,13 @@ class ScoresHeadConfig(TokenHeadConfig, kind="scores"):
     """The text tower whose vocabulary this is."""
 
 
+class PatchHeadConfig(TokenHeadConfig, kind="patches"):
+    """The pixels of each patch (Xie et al. 2022)."""
+
+    source: str = "image"
+    """The image tower whose patches these are."""
+
+
 class LabelHeadConfig(TokenHeadConfig, kind="label"):
     """A score for each class."""
 

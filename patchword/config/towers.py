@@ -48,6 +48,10 @@ class ImageTowerConfig(TowerConfig, kind="image"):
     empty: none, as in ViT."""
     cls_token: bool = False
     """Whether a learned token stands before the patches."""
+    mask_token: bool = False
+    """Whether a learned token stands for patches that are hidden (masked modelling, Xie et al. 2022)."""
+    patch_norm: bool = False
+    """Whether a norm comes before the patch map."""
     patch_bias: bool = True
     """Whether the patch map has an offset."""
     embed_norm: bool = False

@@ -12,6 +12,7 @@ from patchword.cache import StackCache
 from patchword.config import (
     LanguageHeadConfig,
     ModelConfig,
+    PatchHeadConfig,
     SimilarityHeadConfig,
     TextTowerConfig,
     TokenHeadConfig,
@@ -21,7 +22,7 @@ from patchword.config import (
 )
 from patchword.config.speaking import only_speaker, said_tower, speaking_problems
 from patchword.models.output import ModelOutput
-from patchword.models.tower import TextTower, Tower
+from patchword.models.tower import ImageTower, TextTower, Tower
 from patchword.nn import Stack
 from patchword.nn.fusion import Fused, ReaderFusion
 from patchword.nn.init import initialise
@@ -88,6 +89,8 @@ class Model(nn.Module):
         dim = self.config.source_dim(head)
         if isinstance(head, LanguageHeadConfig):
             return head.build(dim, cast(TextTower, self.towers[head.text]).embedding.table)
+        if isinstance(head, PatchHeadConfig):
+            return head.build(dim, cast(ImageTower, self.towers[head.source]).embedding.numbers)
         return head.build(dim)
 
     def forward(self, inputs: Mapping[str, Any], heads: Collection[str] | None = None) -> ModelOutput:

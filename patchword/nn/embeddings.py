@@ -47,9 +47,13 @@ class PatchEmbedding(nn.Module):
         self.patch = config.patch_size
         self.stem = ConvStem(config.channels, config.stem)
         self.cell = (self.patch[0] // self.stem.factor, self.patch[1] // self.stem.factor)
-        self.proj = nn.Linear(self.stem.out_channels * self.cell[0] * self.cell[1], config.dim, config.patch_bias)
+        numbers = self.stem.out_channels * self.cell[0] * self.cell[1]
+        self.patch_norm = config.norm.build(numbers) if config.patch_norm else None
+        self.proj = nn.Linear(numbers, config.dim, config.patch_bias)
         self.norm = config.norm.build(config.dim) if config.embed_norm else None
         self.cls = nn.Parameter(torch.empty(config.dim)) if config.cls_token else None
+        self.mask_token = nn.Parameter(torch.empty(config.dim)) if config.mask_token else None
+        self.numbers = config.channels * self.patch[0] * self.patch[1]
         self.channels = config.channels
         self.mean: Tensor
         self.std: Tensor
@@ -59,9 +63,10 @@ class PatchEmbedding(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The cls token starts at zero."""
-        if self.cls is not None:
-            nn.init.zeros_(self.cls)
+        """The tokens of the class and of what is hidden start at zero."""
+        for token in (self.cls, self.mask_token):
+            if token is not None:
+                nn.init.zeros_(token)
 
     def forward(self, image: ImageInput | Tensor) -> Tokens:
         """Pixels [B, C, height, width] -> tokens [B, N, D], N = patches (+ 1 with a cls token).
@@ -69,19 +74,34 @@ class PatchEmbedding(nn.Module):
         Raises:
             UserError: a canvas or a picture that is not a whole number of patches.
         """
-        pixels, size = image if isinstance(image, ImageInput) else (image, None)
-        patches, rows, columns = self._cut(pixels, size)
+        pixels, size, hidden = image if isinstance(image, ImageInput) else (image, None, None)
+        if hidden is not None and (size is not None or self.mask_token is None):
+            raise ValueError("patches can be hidden in pictures of one size, in a tower with a token for them")
+        patches, rows, columns = self._cut(pixels, size, hidden)
         pos = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).view(1, -1, 2).to(pixels.device)
         valid = None
         if size is not None:
             valid = self._inside(pos, size)
             patches, pos, valid = _compact(patches, pos, valid)
-        x = self.proj(patches)
+        x = self.proj(patches if self.patch_norm is None else self.patch_norm(patches))
         if self.norm is not None:
             x = self.norm(x)
+        if hidden is not None and self.mask_token is not None:
+            x = torch.where(hidden[..., None], self.mask_token.to(x.dtype), x)
+        elif self.mask_token is not None:  # it stays in the graph
+            x = x + self.mask_token.to(x.dtype) * 0
         return self._with_cls(x, pos, valid)
 
-    def _cut(self, pixels: Tensor, size: Tensor | None) -> tuple[Tensor, int, int]:
+    def normalised_patches(self, pixels: Tensor) -> Tensor:
+        """Pixels of each patch as the tower sees them, before any stem; [B, C, height, width] -> [B, N, C x h x w]."""
+        return _patches(self._normalised(pixels), self.patch)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        unit = 255.0 if pixels.dtype == torch.uint8 else 1.0
+        values = pixels.to(self.proj.weight.dtype)
+        return torch.addcmul(-self.mean / self.std, values, 1 / (unit * self.std))  # (x / unit - mean) / std
+
+    def _cut(self, pixels: Tensor, size: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, int, int]:
         """Normalised patches, row by row, values in the order (channel, row, column): a convolution's own."""
         height, width = pixels.shape[2:]
         if height % self.patch[0] or width % self.patch[1]:
@@ -89,14 +109,12 @@ class PatchEmbedding(nn.Module):
                 f"a picture of {height} x {width} pixels is not a whole number of patches of "
                 f"{self.patch[0]} x {self.patch[1]}"
             )
-        dtype = self.proj.weight.dtype
-        unit = 255.0 if pixels.dtype == torch.uint8 else 1.0
-        x = torch.addcmul(-self.mean / self.std, pixels.to(dtype), 1 / (unit * self.std))  # (x / unit - mean) / std
-        x = self.stem(x, size)
-        (batch, channels), (high, wide) = x.shape[:2], self.cell
         rows, columns = height // self.patch[0], width // self.patch[1]
-        x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]
-        return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * high * wide), rows, columns
+        x = self._normalised(pixels)
+        if hidden is not None:  # a stem would look over the edges of patches
+            places = hidden.view(-1, 1, rows, columns)
+            x = x.masked_fill(places.repeat_interleave(self.patch[0], 2).repeat_interleave(self.patch[1], 3), 0)
+        return _patches(self.stem(x, size), self.cell), rows, columns
 
     def _inside(self, pos: Tensor, size: Tensor) -> Tensor:
         patch = torch.tensor(self.patch, device=size.device)
@@ -158,6 +176,14 @@ class FeatureEmbedding(nn.Module):
     def empty(self, batch: int) -> FeaturesInput:
         """What a batch without vectors looks like: none a sample."""
         return FeaturesInput(self.like.new_zeros(batch, 0, self.width))
+
+
+def _patches(x: Tensor, cell: tuple[int, int]) -> Tensor:
+    """[B, C, height, width] -> [B, N, C x high x wide], row by row."""
+    (batch, channels, height, width), (high, wide) = x.shape, cell
+    rows, columns = height // high, width // wide
+    x = x.unflatten(3, (columns, wide)).unflatten(2, (rows, high))  # [B, C, rows, high, columns, wide]
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, channels * high * wide)
 
 
 def _compact(patches: Tensor, pos: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -13,6 +13,7 @@ from patchword.config import (
     LabelHeadConfig,
     LanguageHeadConfig,
     NormConfig,
+    PatchHeadConfig,
     ScoresHeadConfig,
     SimilarityHeadConfig,
     UserError,
@@ -79,6 +80,25 @@ class ScoresHead(nn.Module):
     def forward(self, tokens: Tokens) -> Tensor:
         """[B, T, V] -> same."""
         return tokens.x
+
+
+@implements(PatchHeadConfig)
+class PatchHead(nn.Module):
+    """The normalised pixels of each patch.
+
+    Args:
+        config: names the tower.
+        dim: width of its tokens (D).
+        numbers: pixels of a patch, all channels.
+    """
+
+    def __init__(self, config: PatchHeadConfig, dim: int, numbers: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, numbers)
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """[B, N, D] -> [B, N, C x h x w]."""
+        return self.proj(tokens.x)
 
 
 @implements(LabelHeadConfig)

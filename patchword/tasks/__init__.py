@@ -1,6 +1,16 @@
 """What can be learnt from what. Importing this package gives every task config its class."""
 
-from patchword.tasks import captioning, classification, coca, language, retrieval, several, translation, vqa
+from patchword.tasks import (
+    captioning,
+    classification,
+    coca,
+    language,
+    masked_image,
+    retrieval,
+    several,
+    translation,
+    vqa,
+)
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 
 __all__ = [
@@ -13,6 +23,7 @@ __all__ = [
     "classification",
     "coca",
     "language",
+    "masked_image",
     "retrieval",
     "several",
     "translation",

@@ -12,6 +12,7 @@ from patchword.models.presets import (
     classifier,
     language,
     layouts,
+    masked,
     published_language,
     published_vqa,
     reference,
@@ -38,6 +39,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "coca-small": retrieval.coca_small,
     "classifier-tiny": classifier.tiny,
     "classifier-small": classifier.small,
+    "masked-image-tiny": masked.image_tiny,
     "vit-tiny": classifier.vit_tiny,
     "vit-small": classifier.vit_small,
     "vit-base": classifier.vit_base,
@@ -92,6 +94,7 @@ PUBLISHED: dict[str, Callable[[], ModelConfig]] = {
 
 _SOURCES = {
     "clip-base": "Radford et al. 2021",
+    "masked-image-tiny": "Xie et al. 2022, small",
     "vit-tiny": "Touvron et al. 2021",
     "vit-small": "Touvron et al. 2021",
     "vit-base": "Dosovitskiy et al. 2020",
