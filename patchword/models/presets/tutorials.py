@@ -84,7 +84,8 @@ def evans(sizes: Sizes, position: PositionConfig = _WAVES) -> ModelConfig:
 
 def torch_transformer(sizes: Sizes) -> ModelConfig:
     """torch's nn.Transformer, which has no tables, positions and scores of its own: norms last and one at each end."""
-    return _tutorial(sizes, _source(sizes, pre_norm=False).replace(final_norm=True, embed_scale=True))
+    model = _tutorial(sizes, _source(sizes, pre_norm=False).replace(final_norm=True))
+    return model.replace(embed_std=1.0)  # as torch's own tables start
 
 
 def ajhalthor(sizes: Sizes) -> ModelConfig:
