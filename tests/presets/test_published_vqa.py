@@ -30,8 +30,8 @@ def counted(name: str, **changes: Any) -> int:
 @pytest.mark.parametrize("vocab", [1000, 10_000, 30_522, 50_257])
 def test_parameters_of_system_002(vocab: int) -> None:
     words = {"model.text.vocab_size": vocab}
-    assert counted("ref/002", **words, **{"model.heads.label.num_classes": vocab}) == 43_664_640 + 1537 * vocab
-    assert counted("ref/002-says", **words) == 43_664_640 + 1537 * vocab
+    assert counted("ref/002-vqa", **words, **{"model.heads.label.num_classes": vocab}) == 43_664_640 + 1537 * vocab
+    assert counted("ref/002", **words) == 43_664_640 + 1537 * vocab
 
 
 def test_parameters_of_system_000() -> None:
@@ -133,7 +133,7 @@ def test_an_answer_follows_its_own_picture_alone() -> None:
     sizes = {"model.text.vocab_size": 30, "model.heads.label.num_classes": 5, "model.trunk.depth": 2}
     sizes |= {f"model.{part}.dim": 24 for part in ("image", "text", "trunk")}
     sizes |= {"model.image.image_size": [32, 32], "model.init.std": 0.3}
-    model = create_model("ref/002", **sizes).double().eval()
+    model = create_model("ref/002-vqa", **sizes).double().eval()
     text, pixels = torch.randint(0, 30, (3, 6)), torch.rand(3, 3, 32, 32, dtype=torch.float64)
     before = model({"text": text, "image": pixels}).heads["label"]
     assert torch.equal(before, model({"text": text, "image": pixels}).heads["label"]), "no dropout in eval"

@@ -76,13 +76,13 @@ def _digits(name: str, model: ModelConfig) -> RunConfig:
 def single_stream() -> RunConfig:
     """Words and patches in one stack, post-norm, answers read off the cls token: system 002, made correct."""
     model = _stream(JointFusionConfig(reader="image"), LabelHeadConfig(pool=FirstPoolConfig()), causal=False)
-    return _run("ref-002", VQATaskConfig(question="text"), model)
+    return _run("ref-002-vqa", VQATaskConfig(question="text"), model)
 
 
 def single_stream_says() -> RunConfig:
     """System 002 as what says text: the picture as a prefix, each word sees those before it."""
     model = _stream(PrefixFusionConfig(), LanguageHeadConfig(tied=False, bias=True), causal=True)
-    return _run("ref-002-says", CaptioningTaskConfig(head="label"), model)
+    return _run("ref-002", CaptioningTaskConfig(head="label"), model)
 
 
 def _stream(fusion: FusionConfig, head: HeadConfig, causal: bool) -> ModelConfig:
