@@ -37,6 +37,8 @@ class LearnedPositionConfig(PositionConfig, kind="learned"):
     interpolate: bool = False
     """Whether a picture's table is resized (bicubic) to pictures of another size than image_size; else those are
     refused."""
+    zero_start: bool = False
+    """Whether the table starts at zero (ViT's own first code); else it starts as the model's `init` says."""
 
 
 class SinusoidalPositionConfig(PositionConfig, kind="sinusoidal"):

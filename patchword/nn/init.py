@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from patchword.config import (
     XavierInitConfig,
     implements,
 )
+from patchword.nn.positions.learned import LearnedPosition
 from patchword.nn.stack import Stack
 
 _ENDS = ("out_proj", "down_proj")  # maps whose output is added to the residual stream
@@ -95,6 +97,9 @@ def initialise(model: nn.Module, config: InitConfig, embed_std: float | None) ->
                 nn.init.normal_(module.weight, std=embed_std)
             else:
                 init.weight(module.weight, 1.0)
+    for module in model.modules():
+        if isinstance(module, LearnedPosition):
+            cast(Any, module).start()
 
 
 def _depth_shrinks(model: nn.Module) -> dict[str, float]:

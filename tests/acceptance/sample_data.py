@@ -27,7 +27,7 @@ def write_sample(root: Path) -> list[dict[str, Any]]:
     (root / "images").mkdir(parents=True)
     said = []
     for i, (shape, colour) in enumerate(SHOWN):
-        _picture(shape, COLOURS[colour]).save(root / "images" / f"{i}.jpg")
+        draw(shape, COLOURS[colour], 224, (50, 50, 170, 170)).save(root / "images" / f"{i}.jpg")
         said.append(
             {
                 "image_path": f"images/{i}.jpg",
@@ -42,16 +42,19 @@ def write_sample(root: Path) -> list[dict[str, Any]]:
     return said[:5]
 
 
-def _picture(shape: str, colour: tuple[int, int, int]) -> Image.Image:
-    picture = Image.new("RGB", (224, 224), (240, 240, 240))
-    draw, box = ImageDraw.Draw(picture), (50, 50, 170, 170)
+def draw(shape: str, colour: tuple[int, ...], side: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """A shape in a box of a square picture, on light grey."""
+    picture = Image.new("RGB", (side, side), (240, 240, 240))
+    pen, (left, top, right, bottom) = ImageDraw.Draw(picture), box
+    across, down = (left + right) // 2, (top + bottom) // 2
+    wide = (right - left) // 8
     if shape == "circle":
-        draw.ellipse(box, fill=colour)
+        pen.ellipse(box, fill=colour)
     elif shape == "square":
-        draw.rectangle(box, fill=colour)
+        pen.rectangle(box, fill=colour)
     elif shape == "triangle":
-        draw.polygon([(110, 50), (170, 170), (50, 170)], fill=colour)
+        pen.polygon([(across, top), (right, bottom), (left, bottom)], fill=colour)
     else:
-        draw.rectangle((95, 50, 125, 170), fill=colour)
-        draw.rectangle((50, 95, 170, 125), fill=colour)
+        pen.rectangle((across - wide, top, across + wide, bottom), fill=colour)
+        pen.rectangle((left, down - wide, right, down + wide), fill=colour)
     return picture

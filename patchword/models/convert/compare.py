@@ -7,7 +7,7 @@ from typing import Any
 
 from patchword.config import ModelConfig
 
-_TRAINING = ("init", "embed_std", "dropout", "embed_dropout", "drop_path", "max_len")
+_TRAINING = ("init", "init_from", "embed_std", "zero_start", "dropout", "embed_dropout", "drop_path", "max_len")
 """What says nothing of a trained model's function (`max_len`: rows of a table, which are compared as weights)."""
 
 

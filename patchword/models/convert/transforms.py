@@ -173,16 +173,16 @@ class Patches(Transform):
 
 
 class ChannelsLast(Patches):
-    """A patch map as a matrix over (row, column, channel) to one over (channel, row, column)."""
+    """A patch map, or a norm before it, over (row, column, channel) to one over (channel, row, column)."""
 
     def to(self, *theirs: Tensor) -> Tensors:
-        """[D, height * width * C] -> [D, C * height * width]."""
+        """[..., height * width * C] -> [..., C * height * width]."""
         channels, *patch = self.shape
-        return (theirs[0].unflatten(1, (*patch, channels)).permute(0, 3, 1, 2).flatten(1),)
+        return (theirs[0].unflatten(-1, (*patch, channels)).movedim(-1, -3).flatten(-3),)
 
     def back(self, *ours: Tensor) -> Tensors:
-        """[D, C * height * width] -> [D, height * width * C]."""
-        return (ours[0].unflatten(1, self.shape).permute(0, 2, 3, 1).flatten(1),)
+        """[..., C * height * width] -> [..., height * width * C]."""
+        return (ours[0].unflatten(-1, self.shape).movedim(-3, -1).flatten(-3),)
 
 
 class Added(Transform):

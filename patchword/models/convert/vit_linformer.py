@@ -1,4 +1,4 @@
-"""vit-pytorch's `efficient.ViT` (0.26) with linformer's `Linformer` (0.2)."""
+"""vit-pytorch's `efficient.ViT` (0.26, and later ones with norms around the patch map) with linformer's `Linformer`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class ViTLinformerLayout(Layout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """An image tower and a head on its cls token. Pixels in 0..1 are read as they are."""
+        normed = "to_patch_embedding.3.weight" in weights
         image = ImageTowerConfig(
+            patch_norm=normed,
+            embed_norm=normed,
             dim=settings.number("dim"),
             depth=settings.number("depth"),
             image_size=settings.side("image_size", 224),
@@ -57,8 +60,12 @@ class ViTLinformerLayout(Layout):
         patches = ChannelsLast(image.channels, image.patch_size)
         yield Entry(("cls_token",), (f"{IMAGE}.embedding.cls",), Unwrapped(2))
         yield Entry(("pos_embedding",), (f"{IMAGE}.stack.position.table.weight",), Unwrapped(1))
-        yield Entry(("to_patch_embedding.1.weight",), (f"{IMAGE}.embedding.proj.weight",), patches)
-        yield Entry(("to_patch_embedding.1.bias",), (f"{IMAGE}.embedding.proj.bias",))
+        at = 2 if image.patch_norm else 1
+        yield Entry((f"to_patch_embedding.{at}.weight",), (f"{IMAGE}.embedding.proj.weight",), patches)
+        yield Entry((f"to_patch_embedding.{at}.bias",), (f"{IMAGE}.embedding.proj.bias",))
+        if image.patch_norm:
+            yield from linear("to_patch_embedding.1", f"{IMAGE}.embedding.patch_norm", patches)
+            yield from linear("to_patch_embedding.3", f"{IMAGE}.embedding.norm")
         for i in range(image.depth):
             look, think = f"transformer.net.layers.{i}.0", f"transformer.net.layers.{i}.1"
             ours = f"{IMAGE}.stack.blocks.{i}"

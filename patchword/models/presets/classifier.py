@@ -159,4 +159,6 @@ def published_vit_linformer() -> RunConfig:
 
 def published_vit_base() -> RunConfig:
     """The vision transformer whose eight classes system 004 documents, two classes, no regularisation."""
-    return _run("ref-004-vit-base", _vit(768, 12, 12)).replace(task=ClassificationTaskConfig())
+    model = _vit(768, 12, 12)
+    image = model.towers["image"].replace(position=LearnedPositionConfig(zero_start=True))  # as its cls token does
+    return _run("ref-004-vit-base", model.replace(towers={"image": image})).replace(task=ClassificationTaskConfig())

@@ -28,7 +28,13 @@ class LearnedPosition(Position):
         if config.interpolate and places.axes == 1:
             raise UserError("position.interpolate is for pictures: a table for text has no size to fit")
         self.interpolate, self.special = config.interpolate, int(places.special)
+        self.zero_start = config.zero_start
         self.table = nn.Embedding(math.prod(self.extent) + self.special, dim)
+
+    def start(self) -> None:
+        """The table to zero, where it is to start there; it has been set as all tables are."""
+        if self.zero_start:
+            nn.init.zeros_(self.table.weight)
 
     def add(self, x: Tensor, info: SequenceInfo) -> Tensor:
         """Tokens with their places' vectors added; [B, T, D] -> same.

@@ -223,8 +223,8 @@ def _inside(f: Fixture, settings: Mapping[str, Any]) -> dict[str, float]:
     return {"hidden states": max(states), "attention": max(looks)}
 
 
-def vit_linformer(shared: Path) -> dict[str, float]:
-    f = fixture(shared, "s004_vit_linformer_0263")
+def vit_linformer(shared: Path, name: str) -> dict[str, float]:
+    f = fixture(shared, name)
     ran = run(LAYOUTS["vit-linformer"], f, {"image": f.given["img"]})
     scores = ran.out.heads["label"]
     loss = F.cross_entropy(scores, f.given["targets"])
@@ -268,6 +268,7 @@ FIXTURES: dict[str, tuple[str, Callable[[Path], dict[str, float]]]] = {
     "s002_fixed_rgb": ("single-stream", single_stream),
     "s004_hf_vit": ("vit, names of 5.x", lambda s: vit(s, legacy=False)),
     "s004_hf_vit, legacy names": ("vit, names of 4.x", lambda s: vit(s, legacy=True)),
-    "s004_vit_linformer_0263": ("vit-linformer", vit_linformer),
+    "s004_vit_linformer_0263": ("vit-linformer", lambda s: vit_linformer(s, "s004_vit_linformer_0263")),
+    "s004_vit_linformer_current": ("vit-linformer", lambda s: vit_linformer(s, "s004_vit_linformer_current")),
 }
 """By name: the layout, and what measures it."""
