@@ -52,7 +52,7 @@ def _photos(tar: Path) -> dict[str, str]:
 def _rows(given: argparse.Namespace, split: str, photos: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:
     ids = [line.removesuffix(".jpg") for line in _lines(given.multi30k / "image_splits" / f"{split}.txt")]
     texts = [_lines(given.multi30k / f"{split}.{language}.gz") for language in (given.source, given.target)]
-    held_out = {int(line) for line in _lines(given.multi30k / f"flickr8k_test_overlap.{split}.txt")}
+    held_out = {int(line) for line in _lines(given.multi30k / f"flickr8k_test_overlap.{split}.txt") if line}
     for number, (photo, source, target) in enumerate(zip(ids, *texts, strict=True), 1):
         if photo in photos and number not in held_out:
             yield photos[photo], source, target, split

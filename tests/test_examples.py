@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import runpy
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,3 +99,36 @@ def test_questions_are_asked(
     said = capsys.readouterr().out
     assert "accuracy_count" in said
     assert "truth:" in said
+
+
+def test_lines_of_multi30k_find_their_photos(tmp_path: Path) -> None:
+    lines = {"train": ["one", "two", "three", "four"], "val": ["five", "six"]}
+    photos = {"train": "11.jpg\n22.jpg\n33.jpg\n44.jpg\n", "val": "55.jpg\n66.jpg"}
+    multi30k, flickr8k = tmp_path / "multi30k", tmp_path / "flickr8k"
+    (multi30k / "image_splits").mkdir(parents=True)
+    flickr8k.mkdir()
+    for split, texts in lines.items():
+        for language, more in (("en", ""), ("de", " auf Deutsch")):
+            text = "".join(f"{line}{more}\n" for line in texts)
+            (multi30k / f"{split}.{language}.gz").write_bytes(gzip.compress(text.encode()))
+        (multi30k / "image_splits" / f"{split}.txt").write_text(photos[split])
+        (multi30k / f"flickr8k_test_overlap.{split}.txt").write_text("3\n" if split == "train" else "")
+    with tarfile.open(flickr8k / "images.tar", "w") as tar:
+        for photo in ("11", "33", "44", "66", "77"):
+            tar.addfile(tarfile.TarInfo(f"Images/{photo}_ab.jpg"))
+    folders = [multi30k, flickr8k, tmp_path / "out"]
+    command = [sys.executable, EXAMPLES / "multi30k_with_photos.py", *folders]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "train: 2 lines with a photo\nval: 1 lines with a photo\n"
+    assert (tmp_path / "out" / "pairs.csv").read_text().splitlines() == [
+        "image,source,target,split",
+        "Images/11_ab.jpg,one,one auf Deutsch,train",
+        "Images/44_ab.jpg,four,four auf Deutsch,train",
+        "Images/66_ab.jpg,six,six auf Deutsch,val",
+    ]
+    done = subprocess.run(
+        [*command[:2], tmp_path / "nowhere", *command[3:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -46,8 +46,11 @@ def gather_parallel(config: DataConfig, archive: Archive, fields: Fields) -> Gat
         if set(SIDES) <= set(fields.required) or not any(map(is_picture, archive.names)):
             _refuse_to_guess(archive, files)
         return None
-    _refuse_others(config.columns)
+    _refuse_others(config)
     sides = [_of_language(files, language) for language in named]
+    for name in archive.names:
+        if (other := files[_bare(name)]) != name and any(other in side.values() for side in sides):
+            raise UserError(f"{archive.label}: {name} and {other} are the same text twice: keep one of them")
     for side, language, found in zip(SIDES, named, sides, strict=True):
         if not found:
             there = sorted(_languages(files)) or sorted(files.values())[:10]
@@ -90,8 +93,10 @@ def _refuse_to_guess(archive: Archive, files: Mapping[str, str]) -> None:
         )
 
 
-def _refuse_others(columns: ColumnsConfig) -> None:
-    for name, column in columns.to_dict().items():
+def _refuse_others(config: DataConfig) -> None:
+    if config.images is not None:
+        raise UserError(f"data.images={config.images}: files of text have no pictures; a table can name both")
+    for name, column in config.columns.to_dict().items():
         if column is not None and name not in SIDES:
             raise UserError(f"data.columns.{name}={column}: files of text have no columns")
 

@@ -128,6 +128,8 @@ REFUSED = [
     (BOTH, {"columns.target": None}, "data.columns.source=en: of two files of text both have to be named"),
     (BOTH, {"columns.source": None}, "data.columns.target=de: of two files of text both have to be named"),
     (BOTH, {"columns.target": "en"}, "data.columns.source and data.columns.target are both 'en'"),
+    (BOTH | {"train.en.txt": b""}, {}, "DIR: train.en and train.en.txt are the same text twice: keep one of them"),
+    (BOTH, {"images": "photos"}, "data.images=photos: files of text have no pictures"),
     (BOTH, {"columns.split": "split"}, "data.columns.split=split: files of text have no columns"),
     (BOTH, {"columns.source": None, "columns.target": None}, "DIR: parallel texts in de, en: say what is translated"),
     (BOTH | {"train.de": b"eins\nzw\xe9i\ndrei\n"}, {}, "DIR/train.de, line 2: byte 0xe9 is not UTF-8"),
