@@ -1,7 +1,7 @@
 """What is asked of system 004, ViT with Linformer attention; docs/acceptance.md says which other tests do the rest.
 
 Here: later versions of vit-pytorch (A004-2), counts of Hugging Face's classes (A004-3), how they start and what shapes
-they give (A004-4), that a small one learns two classes in 300 steps (A004-5).
+they give (A004-4), that a small one learns two classes in 300 steps (A004-5), memory by length (A004-6).
 """
 
 from __future__ import annotations
@@ -191,3 +191,18 @@ def _shape(kind: str, random: torch.Generator) -> Image.Image:
     left, top, size = (int(torch.randint(low, low + 6, (), generator=random)) for low in (8, 8, 36))
     colour = tuple(torch.randint(0, 160, (3,), generator=random).tolist())
     return draw(kind, colour, 64, (left, top, left + size, top + size))
+
+
+# ------------------------------------------------------------------ A004-6
+
+
+def test_activations_grow_with_length_at_a_fixed_number_of_pooled_rows() -> None:
+    """Four times the patches, four times the activations: no term of N x N, nor of N x k with a growing k."""
+    held = []
+    for side in (256, 512, 1024):
+        sizes = {"model.image.image_size": [side, side], "data.image.height": side, "data.image.width": side}
+        tokens = (side // 16) ** 2 + 1
+        sizes |= {"model.image.patch_size": [16, 16], "model.image.attention.max_len": tokens, "model.image.depth": 2}
+        held.append(patchword.size("ref/004-vit-linformer", batch=1, **sizes).total.activations)
+    assert held[1] / held[0] == pytest.approx(4, rel=0.1)
+    assert held[2] / held[1] == pytest.approx(4, rel=0.03)
