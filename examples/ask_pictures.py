@@ -32,7 +32,7 @@ def main() -> None:
     print("\nSome of them:")
     for said in found.predictions[:12]:
         mark = "right" if said.correct else "wrong"
-        print(f"  {mark}: {said.id} -> {said.text} (truth: {', '.join(dict.fromkeys(said.references))})")
+        print(f"  {mark}: {said.read} {said.text} (truth: {', '.join(dict.fromkeys(said.references))})")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class Shown:
     """Whether the model is right, where that is known."""
     attention: Sequence[tuple[str, np.ndarray]] | None = None
     """Each word of the prediction, and how much it looked at each part of the whole picture: float [rows, columns]."""
+    read: str | None = None
+    """What the model read beside the picture; None: nothing."""
 
     def __post_init__(self) -> None:
         for word, weights in self.attention or ():

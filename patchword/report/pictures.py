@@ -43,12 +43,13 @@ def _card(shown: Shown) -> Html:
         "height": picture.size.height,
         "class": _sharpness(picture),
     }
+    read = node("p", {"dir": "auto"}, shortened(shown.read)) if shown.read is not None else None
     said = node("p", {"class": "said", "dir": "auto"}, shortened(shown.prediction) or "(nothing)")
     return node(
         "li",
         {"class": "card"},
         node("div", {"class": "frame"}, node("img", attributes)),
-        node("div", {"class": "text"}, _verdict(shown.correct), said, _references(shown.references)),
+        node("div", {"class": "text"}, read, _verdict(shown.correct), said, _references(shown.references)),
     )
 
 

@@ -16,6 +16,7 @@ from patchword.models.model import Model, count_parameters
 from patchword.report.content import Cost, Report, Result, Shown, Told
 from patchword.report.curves import read_metrics
 from patchword.report.page import write_report
+from patchword.tasks.asked import asked_name
 from patchword.tasks.base import Evaluation, Task
 
 _PICTURES, _MAPS, _TEXTS = 24, 3, 24
@@ -75,13 +76,13 @@ def _shown(run: RunConfig, model: Model, task: Task, source: Source, split: str,
     shown = []
     for index in range(len(source.splits[split])):
         record = source.splits[split].record(index)
-        prediction = said.get(record.id)
+        prediction = said.get(record.id) or said.get(asked_name(record.id, 0, 2))  # of several questions the first
         if prediction is None:
             continue
         pixels = pipeline(source.splits[split].read(index), record.id, None)
         maps = task.attention(model, pixels, prediction.text) if len(shown) < _MAPS else None
         picture = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
-        shown.append(Shown(picture, prediction.text, prediction.references, prediction.correct, maps))
+        shown.append(Shown(picture, prediction.text, prediction.references, prediction.correct, maps, prediction.read))
         if len(shown) == _PICTURES:
             break
     return shown

@@ -52,7 +52,7 @@ class ChooseExamples:
     def __init__(self, split: Split, task: ChoosingTask, train: bool) -> None:
         self.split, self.train, self.shown = split, train, task.shown
         self.pipeline = ImagePipeline(task.run.data.image, task.run.train.seed)
-        records, names, truths, groups = [], [], [], []
+        records, names, truths, groups, texts = [], [], [], [], []
         self.reads: list[Reads] = []
         self.asked: list[tuple[str, ...]] = []
         for index in range(len(split)):
@@ -66,10 +66,11 @@ class ChooseExamples:
                 names.append(asked_name(record.id, number, len(every)))
                 truths.append(truth)
                 groups.append(own.group)
+                texts.append("\n".join(own.reads.values()))
                 self.reads.append(task.shown.ids(own.reads))
                 self.asked.append(own.answers)
         self.records = np.array(records, dtype=np.int64)
-        self.names, self.truths = Strings(names), Strings(truths)
+        self.names, self.truths, self.texts = Strings(names), Strings(truths), Strings(texts)
         self.groups: list[str | None] = groups
         self.answers = np.array([task.labels.number(name) for name in truths], dtype=np.int64)
         self.lengths = np.array([sum(map(len, own.values())) for own in self.reads], dtype=np.int64)
@@ -240,8 +241,9 @@ class ChoosingTask(Task):
         for row, place in enumerate(places):
             said, truth = self._prediction(examples.names[place], chances[row]), examples.truths[place]
             group = examples.groups[place] or source.group(split, int(examples.records[place]))
-            references = examples.asked[place]
-            predictions.append(said._replace(references=references, correct=said.text == truth, group=group))
+            references, read = examples.asked[place], examples.texts[place] or None
+            correct = said.text == truth
+            predictions.append(said._replace(references=references, correct=correct, group=group, read=read))
         said = [p.text for p in predictions]
         true = [examples.truths[place] for place in places]
         confusion = confusion_of(said, true, self.labels.names)
