@@ -27,6 +27,7 @@ from patchword.data.sources import open_source
 from patchword.models.presets import load_config
 from patchword.tasks.language import LanguageTask
 from patchword.training.learner import Learner
+from patchword.training.schedule import Schedule
 
 WINDOW, BATCH, EVALUATED = 64, 12, 20
 Scores = Callable[[Tensor], Tensor]
@@ -130,7 +131,7 @@ def ours(task: LanguageTask, source: Any, seed: int) -> Runner:
     learner = Learner(task, model.train(), config, "cpu")
     examples = task.examples(source.splits["train"], train=True)
     loader = Loader(examples, BatchSampler(examples.lengths, task.run.data.batch, seed))
-    schedule = config.schedule.build(config.steps)
+    schedule: Schedule = config.schedule.build(config.steps)
 
     def run() -> Iterator[None]:
         for step in range(1, config.steps + 1):
@@ -186,7 +187,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="gpt-fast alone")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="changes of gpt-fast")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     torch.set_num_threads(options.threads)
     changes = {key: json.loads(value) for key, _, value in (own.partition("=") for own in options.settings)}
     run = load_config("gpt-fast", {"data.source": str(options.folder), "train.seed": options.seed} | changes)
