@@ -109,7 +109,8 @@ class Report:
             yield f"  pixels: width {_range(self.widths)}, height {_range(self.heights)}; {formats or 'none read'}"
         for text, words in self.words.items():
             short = f"; {self.short_captions} below {SHORT}" if text == "caption" else ""
-            yield f"  words in {'an' if text[0] in 'aeiou' else 'a'} {text}: {_range(words)}, mean {words.mean:.1f}{short}"
+            article = "an" if text[0] in "aeiou" else "a"
+            yield f"  words in {article} {text}: {_range(words)}, mean {words.mean:.1f}{short}"
         if self.in_no_split:
             yield f"  left out: {_count(self.in_no_split, thing)} in no split"
         if self.not_in_table:
