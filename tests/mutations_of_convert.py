@@ -90,7 +90,7 @@ CONVERT_MUTANTS = (
     ),
     Mutant(
         "shapes: towers do not share their table",
-        "models/presets/shapes.py",
+        "models/presets/translation.py",
         'position=NoPositionConfig(), shares="source"',
         "position=NoPositionConfig()",
         (SHAPES,),

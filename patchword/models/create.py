@@ -20,7 +20,6 @@ from patchword.models.folder import model_folder, read_model
 from patchword.models.model import Model
 from patchword.models.presets import PRESETS, load_config
 from patchword.models.presets.files import configuration_file, is_model_alone
-from patchword.models.presets.shapes import SHAPES
 from patchword.models.start import start_from
 
 _FEWEST_CLASSES = 2
@@ -30,7 +29,7 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
     """A new model with fresh weights (parts with `init_from`: those of another model), or with those of a folder.
 
     Args:
-        spec: the name of a preset or a shape, a .yaml or .json file or a mapping (of a run or of a model alone), or a
+        spec: the name of a preset, a .yaml or .json file or a mapping (of a run or of a model alone), or a
             configuration; or a folder with a model's weights (a run's, its `model/`, or what `patchword convert`
             wrote), which it gets.
         overrides: dotted settings, as on the command line: `**{"model.text.vocab_size": 1000}`.
@@ -43,8 +42,6 @@ def create_model(spec: str | Path | Mapping[str, Any] | RunConfig | ModelConfig,
     """
     if isinstance(spec, str | Path) and (folder := model_folder(spec)) is not None:
         return read_model(folder, overrides)
-    if isinstance(spec, str) and spec in SHAPES:
-        spec = SHAPES[spec]()
     if isinstance(spec, Mapping) and is_model_alone(spec):
         spec = ModelConfig.from_dict(spec)
     elif isinstance(spec, str | Path) and str(spec) not in PRESETS and (file := configuration_file(spec)) is not None:

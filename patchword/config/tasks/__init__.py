@@ -9,7 +9,7 @@ from patchword.config.tasks.choosing import ChoosingTaskConfig
 from patchword.config.tasks.classification import ClassificationTaskConfig
 from patchword.config.tasks.coca import CocaTaskConfig
 from patchword.config.tasks.language import LanguageTaskConfig
-from patchword.config.tasks.masked import MaskedImageTaskConfig
+from patchword.config.tasks.masked import MaskedImageTaskConfig, MaskedLanguageTaskConfig
 from patchword.config.tasks.retrieval import RetrievalTaskConfig, ZeroShotConfig
 from patchword.config.tasks.saying import SayingTaskConfig
 from patchword.config.tasks.several import OneOfSeveralConfig, SeveralTasksConfig
@@ -25,6 +25,7 @@ __all__ = [
     "GenerativeVQATaskConfig",
     "LanguageTaskConfig",
     "MaskedImageTaskConfig",
+    "MaskedLanguageTaskConfig",
     "OneOfSeveralConfig",
     "RetrievalTaskConfig",
     "SayingTaskConfig",

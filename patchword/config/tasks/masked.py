@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Gt, Lt
 
 from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
 from patchword.config.fields import Fields
-from patchword.config.heads import PatchHeadConfig
+from patchword.config.heads import LanguageHeadConfig, PatchHeadConfig
 from patchword.config.model import ModelConfig
-from patchword.config.numbers import Positive
+from patchword.config.numbers import Positive, Share
 from patchword.config.tasks.base import TaskConfig, image_problems, wrong_part
 from patchword.config.towers import ImageTowerConfig
 
@@ -52,3 +52,46 @@ class MaskedImageTaskConfig(TaskConfig, kind="masked_image"):
             if rows % self.block or columns % self.block:
                 what = f"squares of {self.block} x {self.block} do not fill {rows} x {columns} patches"
                 yield Problem("task.block", what)
+
+
+class MaskedLanguageTaskConfig(TaskConfig, kind="masked_language"):
+    """Tokens of a text are hidden or changed, and predicted from all others (Devlin et al. 2019, BERT)."""
+
+    head: str = "text"
+    """The language head that says them."""
+    field: Literal["text", "caption", "question", "source", "target"] = "text"
+    """The texts that are learnt from."""
+    share: HiddenShare = 0.15
+    """Share of the tokens that are chosen."""
+    masked: Share = 0.8
+    """Share of the chosen ones that become `<unk>`, which stands for what is hidden."""
+    changed: Share = 0.1
+    """Share of them that become any other token; the rest stay as they are."""
+    loss_chunk: Positive = 1024
+    """Tokens whose scores over the vocabulary exist at one time in the loss."""
+
+    @property
+    def fields(self) -> Fields:
+        """Texts, without pictures."""
+        return Fields((self.field,), image=False)
+
+    def problems(self) -> Iterator[Problem]:
+        """Shares of more than there is."""
+        if self.masked + self.changed > 1:
+            yield Problem("masked", f"masked {self.masked} and changed {self.changed} are more than the whole")
+
+    def misfits(self, model: ModelConfig, data: DataConfig) -> Iterator[Problem]:
+        """No such head, or a tower that sees only what came before."""
+        yield from wrong_part("task.head", "language head", self.head, model.heads, LanguageHeadConfig)
+        head = model.heads.get(self.head)
+        if not isinstance(head, LanguageHeadConfig):
+            return
+        if head.source != head.text:
+            what = f"should be the text tower {head.text}: tokens are predicted where they stand"
+            yield Problem(f"model.heads.{self.head}.source", what)
+        if head.num_said is not None:
+            yield Problem(f"model.heads.{self.head}.num_said", "every token may be hidden: leave it null")
+        tower = model.towers.get(head.text)
+        if tower is not None and tower.attention is not None and tower.attention.causal:
+            what = "is true: what is hidden is predicted from both sides"
+            yield Problem(f"model.towers.{head.text}.attention.causal", what)

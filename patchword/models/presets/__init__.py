@@ -40,6 +40,7 @@ PRESETS: dict[str, Callable[[], RunConfig]] = {
     "classifier-tiny": classifier.tiny,
     "classifier-small": classifier.small,
     "masked-image-tiny": masked.image_tiny,
+    "bert-small": masked.bert_small,
     "vit-tiny": classifier.vit_tiny,
     "vit-small": classifier.vit_small,
     "vit-base": classifier.vit_base,
@@ -95,6 +96,7 @@ PUBLISHED: dict[str, Callable[[], ModelConfig]] = {
 _SOURCES = {
     "clip-base": "Radford et al. 2021",
     "masked-image-tiny": "Xie et al. 2022, small",
+    "bert-small": "Turc et al. 2019",
     "vit-tiny": "Touvron et al. 2021",
     "vit-small": "Touvron et al. 2021",
     "vit-base": "Dosovitskiy et al. 2020",

@@ -16,7 +16,6 @@ from patchword.models.convert.settings import Settings
 from patchword.models.create import create_model, planned_model
 from patchword.models.model import count_parameters
 from patchword.models.presets import preset, retrieval, translation
-from patchword.models.presets.shapes import SHAPES
 
 GPT: dict[str, Any] = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 256, "vocab_size": 8192}
 LLAMA: dict[str, Any] = {
@@ -65,8 +64,10 @@ THEIRS: dict[str, tuple[str, Any, str, int]] = {
     "clip-base": ("CLIPModel", transformers.CLIPConfig, "clip", 0),
     "t5-small": ("T5ForConditionalGeneration", transformers.T5Config, "t5", 0),
 }
-MODELS = SHAPES | {
-    **{name: partial(_planned, name) for name in ("gpt-tiny", "gpt-small", "gpt-medium", "decoder-small")},
+MODELS = {
+    **{
+        name: partial(_planned, name) for name in ("gpt-tiny", "gpt-small", "gpt-medium", "decoder-small", "bert-small")
+    },
     "t5-small": translation.t5_model,
     "clip of other widths": lambda: retrieval.clip(image=384, text=192, out_dim=128, depth=4, patch=8, side=64),
     "clip-base": lambda: retrieval.base().model,
@@ -93,6 +94,6 @@ CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261302
 
 def test_a_shape_takes_overrides() -> None:
     with torch.device("meta"):
-        model = create_model("bert-small", **{"model.text.depth": 1, "text.vocab_size": 100})
+        model = create_model("bert-small", **{"model.text.depth": 1, "model.text.vocab_size": 100})
     assert model.config.towers["text"].depth == 1
     assert model.state_dict()["towers.text.embedding.table.weight"].shape == (100, 512)
