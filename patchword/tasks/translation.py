@@ -18,7 +18,7 @@ class TranslationTask(SayingTask):
 
     @classmethod
     def asked(cls, config: SayingTaskConfig, record: Record) -> list[Asked]:
-        """Each text with its translation; of a record's one text, several translations are all right.
+        """Each text with its translations; of several of the same text, all are right.
 
         Raises:
             UserError: several texts have another number of translations, so which is whose is not known.
@@ -26,13 +26,16 @@ class TranslationTask(SayingTask):
         sources, targets = record.texts["source"], record.texts["target"]
         (tower,) = config.reads
         if len(sources) == 1:
-            return [Asked({tower: sources[0]}, targets)]
+            sources *= len(targets)
         if len(sources) != len(targets):
             raise UserError(
                 f"{record.id} has {len(sources)} sources but {len(targets)} targets: "
                 "should be as many, or one source whose translations they all are"
             )
-        return [Asked({tower: source}, (target,)) for source, target in zip(sources, targets, strict=True)]
+        of_source: dict[str, list[str]] = {}
+        for source, target in zip(sources, targets, strict=True):
+            of_source.setdefault(source, []).append(target)
+        return [Asked({tower: source}, tuple(said)) for source, said in of_source.items()]
 
     def judge(self, predictions: Sequence[Prediction]) -> dict[str, float]:
         """BLEU and chrF, rates of wrong characters and words, and the share that equals a reference."""

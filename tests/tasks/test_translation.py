@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,26 @@ def record(sources: Sequence[str], targets: Sequence[str]) -> Record:
 def test_pairs_are_asked_one_by_one_and_several_translations_together() -> None:
     pairs = TranslationTask.asked(TEXTS, record(["a", "b"], ["A", "B"]))
     assert [(asked.reads, asked.answers) for asked in pairs] == [({"source": "a"}, ("A",)), ({"source": "b"}, ("B",))]
-    [asked] = TranslationTask.asked(TEXTS.replace(source="from"), record(["a"], ["A", "B"]))
-    assert (asked.reads, asked.answers) == ({"from": "a"}, ("A", "B"))
+    for sources in (["a"], ["a", "a"]):
+        [asked] = TranslationTask.asked(TEXTS.replace(source="from"), record(sources, ["A", "B"]))
+        assert (asked.reads, asked.answers) == ({"from": "a"}, ("A", "B"))
     with pytest.raises(UserError, match="line 7 has 2 sources but 3 targets"):
         TranslationTask.asked(TEXTS, record(["a", "b"], ["A", "B", "C"]))
 
 
 def test_fields_follow_the_picture() -> None:
-    assert TEXTS.fields == (("source", "target"), (), False)
+    assert TEXTS.fields.required == ("source", "target")
+    assert TEXTS.fields.image is False
     assert TEXTS.replace(image="image").fields.image is True
+
+
+def test_a_list_of_translations_in_a_table(tmp_path: Path) -> None:
+    rows = [{"source": "one", "target": ["eins", "ein"]}, {"source": "two", "target": "zwei"}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    settings = {"data.source": str(tmp_path / "pairs.jsonl"), "data.splits.val": 0.0}
+    split = open_source(toy("translator-tiny", **settings).data, TEXTS.fields).splits["train"]
+    found = [TranslationTask.asked(TEXTS, split.record(i)) for i in range(2)]
+    assert [[asked.answers for asked in each] for each in found] == [[("eins", "ein")], [("zwei",)]]
 
 
 # ------------------------------------------------------------------ learning
