@@ -60,6 +60,13 @@ _MEASURES = {
     "perplexity": Measure(
         "Perplexity", plain, "lower", "how many tokens the model wavers between at each step", curve=False
     ),
+    "masked_accuracy": Measure("Masked accuracy", percent, "higher", "hidden tokens whose likeliest guess is right"),
+    "pseudo_perplexity": Measure(
+        "Pseudo-perplexity", plain, "lower", "how many tokens the model wavers between where one is hidden", curve=False
+    ),
+    "pixel_error": Measure(
+        "Pixel error", plain, "lower", "mean distance of hidden pixels from the guess, 0 to 255", curve=False
+    ),
     "loss": Measure("Loss", plain, "lower", "negative log-likelihood of a reference's token, in nats"),
     "distinct": Measure(
         "Distinct captions", whole, "", "captions that differ in their words", curve=False, headline=False

@@ -13,8 +13,8 @@ from patchword.training.learner import Learner
 from patchword.training.signals import StopSignals
 
 _RANKS = {f"{way}_{mean}_rank" for way in ("i2t", "t2i") for mean in ("median", "mean")}
-_ERRORS = {"loss", "perplexity", "bits_per_byte", "calibration_error", "unseen_labels", "pixel_error", "pseudo_perplexity"}
-LOWER_IS_BETTER = frozenset(_ERRORS | _RANKS)
+_ERRORS = {"calibration_error", "unseen_labels", "pixel_error"}
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "pseudo_perplexity", "bits_per_byte"} | _ERRORS | _RANKS)
 """Metrics that get better by getting smaller; of all others more is better."""
 SPLIT = "val"
 

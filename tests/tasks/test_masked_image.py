@@ -143,6 +143,7 @@ def test_a_run_is_trained_and_a_classifier_starts_from_its_tower(tmp_path: Path)
 def test_sizes() -> None:
     found = patchword.size("masked-image-tiny", batch=2)
     plain = patchword.size("classifier-tiny", batch=2)
+    assert found.total.parameters == 564_272
     assert found.total.parameters - plain.total.parameters == 128 + (128 * 48 + 48) - (128 * 2 + 2)
 
 

@@ -14,7 +14,7 @@ import patchword
 from patchword.config import ConfigError, RunConfig, UserError
 from patchword.data.batch import Batch
 from patchword.data.sources import open_source
-from patchword.models.model import Model
+from patchword.models.model import Model, count_parameters
 from patchword.models.presets import load_config
 from patchword.tasks.masked_language import MaskedLanguageTask, MaskedTexts
 
@@ -156,6 +156,17 @@ def test_a_run_fills_gaps_and_another_starts_from_it_with_its_tokenizer(tmp_path
 def test_what_cannot_be_learnt_so(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         load_config("bert-small", TINY | changes)
+
+
+@pytest.mark.parametrize("vocab_size", [1000, 30_522])
+def test_parameters_of_bert_small(vocab_size: int) -> None:
+    """As Hugging Face's BertForMaskedLM of this shape, but for its table of two segments."""
+    with torch.device("meta"):
+        model = patchword.create_model("bert-small", **{"model.text.vocab_size": vocab_size})
+    block = 4 * (512 * 512 + 512) + 2 * 512 * 2048 + 2048 + 512 + 2 * 2 * 512
+    rest = 512 * 512 + 2 * 512 + (512 * 512 + 512) + 2 * 512  # places, a norm, the head's map and its norm
+    assert count_parameters(model) == 4 * block + rest + vocab_size * (512 + 1)
+    assert vocab_size != 30_522 or count_parameters(model) == 28_794_170
 
 
 def test_sizes() -> None:
