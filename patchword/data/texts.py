@@ -96,7 +96,8 @@ def open_texts(config: DataConfig, archive: Archive, names: Sequence[str]) -> Te
             parts[said].append(document)
             continue
         for split, (start, end) in tail(shares, len(document.text)).items():
-            parts[split].append(Document(document.id, document.text[start:end]))
+            name = part_name(document.id, start, end, len(document.text), "characters")
+            parts[split].append(Document(name, document.text[start:end]))
     splits = {name: TextSplit(name, [d for d in part if d.text]) for name, part in parts.items()}
     found = {name: split for name, split in splits.items() if len(split)}
     if not found:
@@ -115,6 +116,11 @@ def tail(shares: SplitsConfig, length: int) -> dict[str, tuple[int, int]]:
     test = int(length * (1 - shares.test))
     found = {"train": (0, val), "val": (val, test), "test": (test, length)}
     return {name: part for name, part in found.items() if part[0] < part[1]}
+
+
+def part_name(name: str, start: int, end: int, length: int, unit: str) -> str:
+    """What a part of a file is called; all of it: as the file is."""
+    return name if end - start == length else f"{name}, {unit} {start} to {end}"
 
 
 def _refuse(config: DataConfig) -> None:

@@ -23,7 +23,7 @@ from patchword.data.base import Record, Split
 from patchword.data.decode import BadImage
 from patchword.data.splits import split_of_path
 from patchword.data.text import Tokenizer
-from patchword.data.texts import TextSource, tail, unsaid
+from patchword.data.texts import TextSource, part_name, tail, unsaid
 
 ENDING = ".bin"
 
@@ -73,7 +73,8 @@ def open_bins(config: DataConfig, archive: Archive, names: Sequence[str]) -> Tok
     for said, name, ids in files:
         whole = {said: (0, len(ids))} if said in ("val", "test") else tail(shares, len(ids))
         for split, (start, end) in whole.items():
-            parts.setdefault(split, []).append((name, ids[start:end]))
+            part = part_name(name, start, end, len(ids), "tokens")
+            parts.setdefault(split, []).append((part, ids[start:end]))
     splits = {name: TokenSplit(name, part) for name, part in parts.items()}
     return TokenSource(config.source, splits, _meaning(archive, posixpath.dirname(min(names))))
 

@@ -99,6 +99,7 @@ def test_an_archive_of_texts(tmp_path: Path) -> None:
 def test_the_doctor_reads_text(tmp_path: Path) -> None:
     report = check(DataConfig(source=str(write(tmp_path, "input.txt", PLAY))))
     assert report.ok
+    assert not report.problems
     assert report.count == 2
     assert report.words["text"].max > 100
 
