@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_pairs import ToySource, batch_of
 
 import patchword
 from patchword.config import ConfigError, RunConfig
-from patchword.data.base import Record, Split
-from patchword.data.batch import Batch
-from patchword.data.image import BadImage
 from patchword.models.model import Model
 from patchword.models.presets import load_config
 from patchword.sequence import ImageInput, TextInput
@@ -46,53 +44,19 @@ TOY: dict[str, Any] = {
 CAPTIONS = [("a red dog", "a dog that is red", "red"), ("two cats", "cats"), ("one ape in a tree",)]
 
 
-class ToySplit:
-    """Random pictures with captions; picture `broken` cannot be read."""
-
-    def __init__(self, name: str, broken: int | None = None) -> None:
-        self.name, self.broken = name, broken
-        self.pictures = np.random.default_rng(0).integers(0, 256, (len(CAPTIONS), 20, 24, 3), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(CAPTIONS)
-
-    def record(self, index: int) -> Record:
-        return Record(f"{self.name}-{index}", {"caption": CAPTIONS[index]})
-
-    def read(self, index: int) -> np.ndarray:
-        if index == self.broken:
-            raise BadImage("truncated", "the file ends early")
-        return self.pictures[index]
-
-
-class ToySource:
-    name = "toy"
-    has_pictures = True
-
-    def __init__(self, broken: int | None = None) -> None:
-        self.splits: Mapping[str, Split] = {"train": ToySplit("train"), "val": ToySplit("val", broken)}
-
-    def describes(self, split: str, index: int, caption: str) -> bool | None:
-        return None
-
-    def group(self, split: str, index: int) -> str | None:
-        return None
+def toy(broken: int | None = None) -> ToySource:
+    return ToySource(CAPTIONS, broken=broken)
 
 
 def prepared(changes: Mapping[str, Any] | None = None) -> tuple[CocaTask, Model]:
     run: RunConfig = load_config("coca-small", TOY | dict(changes or {}))
-    task = CocaTask.prepare(run, ToySource())
+    task = CocaTask.prepare(run, toy())
     return task, task.model_config().build().double().eval()
-
-
-def batch_of(task: CocaTask, split: Split, picked: Sequence[int] | None = None) -> Batch:
-    examples = task.examples(split, train=False)
-    return examples.collate([examples[0, i] for i in picked or range(len(examples))])
 
 
 def test_texts_are_whole_and_pictures_have_numbers() -> None:
     task, _ = prepared()
-    batch = batch_of(task, ToySource().splits["train"])
+    batch = batch_of(task, toy().splits["train"])
     ids, valid = cast(TextInput, batch.inputs["text"])
     assert valid is not None
     rows = [task.tokenizer.encode(text) for text in ("red", "a red dog", "a dog that is red")]
@@ -106,7 +70,7 @@ def test_texts_are_whole_and_pictures_have_numbers() -> None:
 def test_the_loss_is_that_of_its_parts() -> None:
     """Captions one by one, without padding: next words through the trunk, vectors, and a plain contrast of pairs."""
     task, model = prepared({"task.caption_weight": 3.0, "task.contrast_weight": 0.5})
-    source = ToySource()
+    source = toy()
     batch = batch_of(task, source.splits["train"])
     loss = task.loss(model, batch)
     pixels = [task.shown.inputs([_picture(task, source, i)], [{}])["image"] for i in range(3)]
@@ -148,7 +112,7 @@ def test_rehearsal_is_the_loss_of_a_full_batch() -> None:
 
 def test_a_batch_of_bad_pictures_has_no_part_and_no_nan() -> None:
     task, model = prepared()
-    batch = batch_of(task, ToySource(broken=1).splits["val"], [2])
+    batch = batch_of(task, toy(broken=1).splits["val"], [2])
     assert batch.ids == ()
     out = task.loss(model.train(), batch)
     assert (out.total.item(), out.count.item()) == (0.0, 0)
@@ -159,11 +123,11 @@ def test_a_batch_of_bad_pictures_has_no_part_and_no_nan() -> None:
 def test_evaluation_has_the_metrics_of_both() -> None:
     task, model = prepared()
     model = model.float()
-    out = task.evaluate(model, ToySource(broken=0), "val", None, "cpu")
+    out = task.evaluate(model, toy(broken=0), "val", None, "cpu")
     assert set(out.metrics) >= {"loss", "perplexity", "cider_d", "recall_mean", "i2t_recall_1", "t2i_median_rank"}
     assert (out.count, len(out.bad)) == (2, 1)
-    pictures, texts = task.embed(model, [_picture(task, ToySource(), 1)], ["two cats"], "cpu")
-    said = model({"image": ImageInput(_picture(task, ToySource(), 1)[None]), "text": torch.tensor([[1, 5, 2]])})
+    pictures, texts = task.embed(model, [_picture(task, toy(), 1)], ["two cats"], "cpu")
+    said = model({"image": ImageInput(_picture(task, toy(), 1)[None]), "text": torch.tensor([[1, 5, 2]])})
     torch.testing.assert_close(pictures, said.heads["image_vector"])
     assert texts.shape == (1, 8)
 
