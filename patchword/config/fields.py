@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Fields(NamedTuple):
     """Read where the data has them."""
     image: bool | None = True
     """True: every record has a picture; False: none is looked for; None: as the data has it."""
-    parts: Mapping[str, TaskFields] = MappingProxyType({})
+    parts: Mapping[str, TaskFields] = {}  # plain, for a source that holds it goes to worker processes
     """Where several tasks are learnt together, what each reads; the rest then says nothing."""
 
     @property
