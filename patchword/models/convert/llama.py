@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -33,11 +33,37 @@ _BIASED = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj"}
 _GATED = ("gate_proj", "up_proj", "down_proj")
 
 
+class Kind(NamedTuple):
+    """What one of these models has that plain Llama lacks."""
+
+    architecture: str
+    """The beginning of its class's name."""
+    writes: tuple[str, ...]
+    """Settings that it knows beside those of all."""
+    has: Callable[[SoftmaxAttentionConfig], bool]
+    """Whether an attention needs it."""
+    biased: bool = False
+    """Whether queries, keys and values always have offsets; else `attention_bias` says so, of the last map, too."""
+    windowed: bool = False
+    """Whether tokens see only so far back."""
+    normed: bool = False
+    """Whether queries and keys are normalised."""
+
+
+KINDS = {
+    "qwen3": Kind("Qwen3", ("attention_bias",), lambda own: own.qk_norm is not None, normed=True),
+    "mistral": Kind("Mistral", ("sliding_window",), lambda own: own.window is not None, windowed=True),
+    "qwen2": Kind("Qwen2", (), lambda own: own.bias and not own.out_bias, biased=True),
+    "llama": Kind("Llama", ("attention_bias", "mlp_bias"), lambda _: True),
+}
+"""By `model_type`; the first whose speciality an attention has is written."""
+
+
 class LlamaLayout(Layout):
     """Llama, Mistral (a window), Qwen2 (offsets of queries, keys and values) and Qwen3 (norms of queries and keys)."""
 
     name = "llama"
-    model_types = ("llama", "mistral", "qwen2", "qwen3")
+    model_types = tuple(sorted(KINDS))
     writes = True
     renames = ((r"^(?!model\.|lm_head\.)", "model."),)
     ignored = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq", r"model\.rotary_emb\.inv_freq")
@@ -45,10 +71,10 @@ class LlamaLayout(Layout):
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A causal text tower with rotary positions."""
         settings.refuse(use_sliding_window=False)
-        kind, heads = settings.data.get("model_type", "llama"), settings.number("num_attention_heads")
+        kind, heads = KINDS[settings.data.get("model_type", "llama")], settings.number("num_attention_heads")
         dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps", 1e-6)
-        biased = kind == "qwen2" or settings.flag("attention_bias", False)
-        window = settings.number("sliding_window") if kind == "mistral" and "sliding_window" in settings else None
+        biased = kind.biased or settings.flag("attention_bias", False)
+        window = settings.number("sliding_window") if kind.windowed and "sliding_window" in settings else None
         text = TextTowerConfig(
             dim=dim,
             depth=settings.number("num_hidden_layers"),
@@ -61,9 +87,9 @@ class LlamaLayout(Layout):
                 head_dim=settings.number("head_dim", dim // heads),
                 causal=True,
                 window=window,
-                qk_norm=RMSNormConfig(eps=eps) if kind == "qwen3" else None,
+                qk_norm=RMSNormConfig(eps=eps) if kind.normed else None,
                 bias=biased,
-                out_bias=biased and kind != "qwen2",
+                out_bias=biased and not kind.biased,
             ),
             ffn=_gated(settings),
             norm=RMSNormConfig(eps=eps),
@@ -101,10 +127,11 @@ class LlamaLayout(Layout):
         """`config.json`, as the plainest of these models that has what it takes."""
         text, head = cast(TextTowerConfig, config.towers["text"]), cast(LanguageHeadConfig, config.heads["text"])
         own, ffn = cast(SoftmaxAttentionConfig, text.attention), cast(FeedForwardConfig, text.ffn)
-        kind, model = _kind(own)
+        name, kind = next((name, kind) for name, kind in KINDS.items() if kind.has(own))
+        special = {"attention_bias": own.bias, "mlp_bias": ffn.bias, "sliding_window": own.window}
         data: dict[str, Any] = {
-            "model_type": kind,
-            "architectures": [f"{model}ForCausalLM"],
+            "model_type": name,
+            "architectures": [f"{kind.architecture}ForCausalLM"],
             "vocab_size": text.vocab_size,
             "max_position_embeddings": text.max_len,
             "hidden_size": text.dim,
@@ -118,21 +145,7 @@ class LlamaLayout(Layout):
             "rope_parameters": _rope(cast(RotaryPositionConfig, text.position)),
             "tie_word_embeddings": head.tied,
         }
-        if kind in ("llama", "qwen3"):
-            data["attention_bias"] = own.bias
-        if kind == "llama":
-            data["mlp_bias"] = ffn.bias
-        if kind == "mistral":
-            data["sliding_window"] = own.window
-        return {"config.json": data}
-
-
-def _kind(own: SoftmaxAttentionConfig) -> tuple[str, str]:
-    if own.qk_norm is not None:
-        return "qwen3", "Qwen3"
-    if own.window is not None:
-        return "mistral", "Mistral"
-    return ("qwen2", "Qwen2") if own.bias and not own.out_bias else ("llama", "Llama")
+        return {"config.json": data | {name: special[name] for name in kind.writes}}
 
 
 def _gated(settings: Settings) -> FeedForwardConfig:
