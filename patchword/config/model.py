@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from patchword.config.core import Config
 from patchword.config.errors import Problem, unknown
@@ -69,7 +69,7 @@ class ModelConfig(Config):
         owner, where = owners.get(tower.shares), f"towers.{name}.shares"
         if owner is None:
             yield Problem(where, unknown("text tower with a table of its own", tower.shares, owners))
-        elif (owner.dim, owner.vocab_size) != (tower.dim, tower.vocab_size):
+        elif owner.dim != tower.dim or tower.vocab_size not in (None, owner.vocab_size):
             yield Problem(
                 where,
                 f"the table of {tower.shares} is {owner.vocab_size} x {owner.dim} (vocab_size x dim), "
@@ -162,6 +162,17 @@ class ModelConfig(Config):
             if None not in (rows, columns) and rows != columns:
                 message = f"vectors of {head.rows} are {rows} wide, those of {head.columns} {columns}"
                 yield Problem(f"{where}.columns", message)
+
+    def with_vocabularies(self, size_of: Callable[[str], int | None]) -> ModelConfig:
+        """The same with the sizes of vocabularies filled in where they are null.
+
+        Args:
+            size_of: asked for the size of a text tower with a table of its own; those that share it have its size.
+        """
+        texts = {name: tower for name, tower in self.towers.items() if isinstance(tower, TextTowerConfig)}
+        sizes = {n: t.vocab_size or size_of(n) for n, t in texts.items() if t.shares is None}
+        filled = {name: tower.replace(vocab_size=sizes[tower.shares or name]) for name, tower in texts.items()}
+        return self.replace(towers=dict(self.towers) | filled)
 
     @property
     def fused_dim(self) -> int:

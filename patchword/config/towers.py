@@ -25,7 +25,7 @@ class TextTowerConfig(TowerConfig, kind="text"):
     """Token ids to vectors."""
 
     vocab_size: Positive | None = None
-    """Rows of the embedding table (V); null: as many as the tokenizer has."""
+    """Rows of the embedding table (V); null: as many as the tokenizer has, or as the table that it shares."""
     max_len: Positive = 64
     """The longest text, in tokens."""
     embed_scale: bool = False

@@ -10,7 +10,6 @@ from patchword.config import (
     LabelHeadConfig,
     ModelConfig,
     RunConfig,
-    TextTowerConfig,
     TokenizerConfig,
     UserError,
     override,
@@ -62,19 +61,13 @@ def _started(config: ModelConfig) -> Model:
 
 def planned_model(run: RunConfig) -> ModelConfig:
     """The run's model before any data was seen: vocabularies as large as the tokenizer may become, two classes."""
-    towers = {
-        name: tower.replace(vocab_size=planned_vocab_size(run.data.tokenizer))
-        if isinstance(tower, TextTowerConfig) and tower.vocab_size is None
-        else tower
-        for name, tower in run.model.towers.items()
-    }
     heads = {
         name: head.replace(num_classes=_FEWEST_CLASSES)
         if isinstance(head, LabelHeadConfig) and head.num_classes is None
         else head
         for name, head in run.model.heads.items()
     }
-    return run.model.replace(towers=towers, heads=heads)
+    return run.model.with_vocabularies(lambda _: planned_vocab_size(run.data.tokenizer)).replace(heads=heads)
 
 
 def planned_vocab_size(tokenizer: TokenizerConfig) -> int:

@@ -66,7 +66,7 @@ class Model(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = config.with_vocabularies(lambda _: None)
         self.towers = nn.ModuleDict({name: tower.build() for name, tower in config.towers.items()})
         for name, tower in config.towers.items():
             if isinstance(tower, TextTowerConfig) and tower.shares is not None:

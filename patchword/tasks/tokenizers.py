@@ -71,19 +71,15 @@ class Tokenizers:
         Raises:
             UserError: a table has fewer rows than its tokenizer has entries.
         """
-        towers = dict(self.model.towers)
-        for name, tower in self.model.towers.items():
-            owner = _owner(self.model, name)
-            if not isinstance(tower, TextTowerConfig) or owner not in self._of_owner:
-                continue
-            size = self._of_owner[owner].vocab_size
-            if tower.vocab_size is not None and tower.vocab_size < size:
+        sizes = {owner: tokenizer.vocab_size for owner, tokenizer in self._of_owner.items()}
+        for owner, size in sizes.items():
+            rows = cast(TextTowerConfig, self.model.towers[owner]).vocab_size
+            if rows is not None and rows < size:
                 raise UserError(
-                    f"model.towers.{name}.vocab_size {tower.vocab_size} is less than the tokenizer's {size}: "
+                    f"model.towers.{owner}.vocab_size {rows} is less than the tokenizer's {size}: "
                     "leave it null, or lower data.tokenizer.vocab_size"
                 )
-            towers[name] = tower.replace(vocab_size=tower.vocab_size or size)
-        return self.model.replace(towers=towers)
+        return self.model.with_vocabularies(sizes.get)
 
 
 Maker = Callable[[RunConfig, str, Iterable[str]], Tokenizer]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from toy_models import CAPTIONERS, MODELS, SPEAKERS, VOCAB, build, close, image_names, pictures, sample, small
 
-from patchword.config import ModelConfig
+from patchword.config import ImageTowerConfig, LanguageHeadConfig, ModelConfig
 from patchword.models.create import create_model
 from patchword.models.model import Model, count_parameters, tied_names
 from patchword.sequence import ImageInput, TextInput
@@ -43,7 +43,9 @@ def test_preset_at_toy_size(name: str) -> None:
     assert out.heads["text"].shape == (2, 5, VOCAB)
     assert out.trunk is not None
     assert out.trunk.x.shape == (2, 5, 24)
-    assert out.towers["image"].x.shape == (2, 16, 24)
+    image = model.config.towers["image"]
+    assert isinstance(image, ImageTowerConfig)
+    assert out.towers["image"].x.shape == (2, 16 + image.cls_token, 24)
     assert out.towers["text"].x.shape == (2, 5, 24)
     assert out.heads["text"].isfinite().all()
     assert count_parameters(model) == sum(p.numel() for p in set(model.parameters()))
@@ -57,7 +59,9 @@ def test_saved_weights_give_the_same_model(name: str) -> None:
     inputs = sample(MODELS[name], *SIZES)
     assert set(model.state_dict()) == set(again.state_dict())
     tied = tied_names(model)
-    assert tied == ({"heads.text.proj.weight": "towers.text.embedding.table.weight"} if "text" in model.heads else {})
+    head = model.config.heads.get("text")
+    ties = isinstance(head, LanguageHeadConfig) and head.tied
+    assert tied == ({"heads.text.proj.weight": "towers.text.embedding.table.weight"} if ties else {})
     again.load_state_dict({n: w.clone() for n, w in model.state_dict().items() if n not in tied}, strict=False)
     compare(again(inputs).heads, model(inputs).heads)
     again.load_state_dict(model.state_dict())

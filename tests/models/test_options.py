@@ -154,3 +154,14 @@ def test_a_stack_may_begin_with_a_norm_and_still_reads_nothing() -> None:
     assert scores.shape == (2, 0, VOCAB)
     (scores.sum() + sum(p.sum() * 0 for p in model.parameters())).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_shared_table_has_its_owners_size() -> None:
+    config = two_texts(shares="source", vocab_size=None)
+    model = built(config)
+    assert model.config.towers["target"].vocab_size == VOCAB  # type: ignore[attr-defined]
+    asked: list[str] = []
+    empty = config.replace(towers=config.towers | {"source": config.towers["source"].replace(vocab_size=None)})
+    filled = empty.with_vocabularies(lambda name: asked.append(name) or 7)
+    assert asked == ["source"]
+    assert [tower.vocab_size for tower in filled.towers.values()] == [7, 7]  # type: ignore[attr-defined]

@@ -50,6 +50,7 @@ from patchword.config import (
     SummaryConfig,
     TensorFusionConfig,
     TextTowerConfig,
+    TokenHeadConfig,
     WeightedFusionConfig,
     override,
 )
@@ -82,11 +83,16 @@ SMALL: dict[str, Any] = {
 
 
 def small(name: str) -> ModelConfig:
-    """A preset's model, narrow and shallow; as many convolutions as small patches allow, where it has any."""
+    """A preset's model, narrow and shallow; as many convolutions as small patches allow, where it has any.
+
+    Without what compares all samples with all: every head then says something of each sample alone.
+    """
     run = preset(name)
     image = run.model.towers["image"]
     assert isinstance(image, ImageTowerConfig)
-    return override(run, SMALL | {"model.image.stem": [5, 6] if image.stem else []}).model
+    model = override(run, SMALL | {"model.image.stem": [5, 6] if image.stem else []}).model
+    heads: dict[str, HeadConfig] = {n: h for n, h in model.heads.items() if isinstance(h, TokenHeadConfig)}
+    return model.replace(heads=heads)
 
 
 def toy(

@@ -51,7 +51,7 @@ def _digits(name: str, model: ModelConfig) -> RunConfig:
     assert isinstance(text, TextTowerConfig)
     assert trunk is not None
     assert trunk.attention is not None
-    towers = {"image": model.towers["image"], "question": text.replace(shares="text"), "text": text}
+    towers = {"image": model.towers["image"], "question": text.replace(shares="text", vocab_size=None), "text": text}
     return RunConfig(
         name=name,
         task=GenerativeVQATaskConfig(
@@ -75,17 +75,17 @@ def _digits(name: str, model: ModelConfig) -> RunConfig:
 
 def single_stream() -> RunConfig:
     """Words and patches in one stack, post-norm, answers read off the cls token: system 002, made correct."""
-    model = _stream(JointFusionConfig(reader="image"), LabelHeadConfig(pool=FirstPoolConfig()), causal=False)
+    model = _stream(JointFusionConfig(reader="image"), {"label": LabelHeadConfig(pool=FirstPoolConfig())}, causal=False)
     return _run("ref-002-vqa", VQATaskConfig(question="text"), model)
 
 
 def single_stream_says() -> RunConfig:
     """System 002 as what says text: the picture as a prefix, each word sees those before it."""
-    model = _stream(PrefixFusionConfig(), LanguageHeadConfig(tied=False, bias=True), causal=True)
-    return _run("ref-002", CaptioningTaskConfig(head="label"), model)
+    model = _stream(PrefixFusionConfig(), {"text": LanguageHeadConfig(tied=False, bias=True)}, causal=True)
+    return _run("ref-002", CaptioningTaskConfig(), model)
 
 
-def _stream(fusion: FusionConfig, head: HeadConfig, causal: bool) -> ModelConfig:
+def _stream(fusion: FusionConfig, heads: dict[str, HeadConfig], causal: bool) -> ModelConfig:
     image = ImageTowerConfig(
         dim=768,
         depth=0,
@@ -102,7 +102,7 @@ def _stream(fusion: FusionConfig, head: HeadConfig, causal: bool) -> ModelConfig
         ffn=StandardFeedForwardConfig(hidden_dim=3072, activation="relu", dropout=0.1),
         residual=ResidualConfig(placement="post", dropout=0.1),
     )
-    return ModelConfig(towers={"image": image, "text": text}, fusion=fusion, trunk=trunk, heads={"label": head})
+    return ModelConfig(towers={"image": image, "text": text}, fusion=fusion, trunk=trunk, heads=heads)
 
 
 def _run(name: str, task: VQATaskConfig | CaptioningTaskConfig, model: ModelConfig) -> RunConfig:

@@ -183,7 +183,7 @@ def t5_model() -> ModelConfig:
         ffn=StandardFeedForwardConfig(activation="relu", bias=False),
         norm=RMSNormConfig(),
     )
-    target = source.replace(depth=0, position=NoPositionConfig(), shares="source")
+    target = source.replace(depth=0, position=NoPositionConfig(), shares="source", vocab_size=None)
     return encoder_decoder(source, target, LanguageHeadConfig(text="target"))
 
 
