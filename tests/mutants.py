@@ -23,6 +23,7 @@ from mutations_of_blocks import BLOCK_MUTANTS
 from mutations_of_convert import CONVERT_MUTANTS
 from mutations_of_flops import FLOPS_MUTANTS
 from mutations_of_fusion import FUSION_MUTANTS
+from mutations_of_inputs import INPUT_MUTANTS
 from mutations_of_kernels import KERNEL_MUTANTS
 from mutations_of_positions import POSITION_MUTANTS
 from mutations_of_runs import RUN_MUTANTS
@@ -34,6 +35,7 @@ ALL = (
     *CONVERT_MUTANTS,
     *FLOPS_MUTANTS,
     *FUSION_MUTANTS,
+    *INPUT_MUTANTS,
     *KERNEL_MUTANTS,
     *POSITION_MUTANTS,
     *RUN_MUTANTS,
