@@ -70,7 +70,7 @@ CONVERT_MUTANTS = (
     Mutant(
         "convert: Qwen2 without offsets",
         "models/convert/llama.py",
-        'biased = kind == "qwen2" or',
+        "biased = kind.biased or",
         "biased =",
         (PARITY,),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -25,7 +25,7 @@ from patchword.config import (
 )
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
-from patchword.models.convert.settings import Settings
+from patchword.models.convert.settings import Settings, their_activation
 from patchword.models.convert.transforms import SAME, Scaled
 
 _PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
@@ -37,6 +37,7 @@ class T5Layout(Layout):
 
     name = "t5"
     model_types = ("t5",)
+    writes = True
     ignored = (
         r"(encoder|decoder)\.embed_tokens\.weight",
         r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight",
@@ -100,6 +101,34 @@ class T5Layout(Layout):
         """The table's name as the map to scores."""
         return (r"lm_head\.weight",) if cast(LanguageHeadConfig, config.heads["text"]).tied else ()
 
+    def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
+        """`config.json`; with a tied head their decoder's output is scaled, as T5 1.0's is."""
+        source, trunk = cast(TextTowerConfig, config.towers["source"]), cast(StackConfig, config.trunk)
+        own, ffn = cast(SoftmaxAttentionConfig, source.attention), cast(FeedForwardConfig, source.ffn)
+        bias = cast(RelativeBiasPositionConfig, source.position)
+        data: dict[str, Any] = {
+            "model_type": "t5",
+            "architectures": ["T5ForConditionalGeneration"],
+            "is_encoder_decoder": True,
+            "vocab_size": source.vocab_size,
+            "n_positions": source.max_len,
+            "d_model": source.dim,
+            "num_layers": source.depth,
+            "num_decoder_layers": trunk.depth,
+            "num_heads": own.num_heads,
+            "d_kv": own.width(source.dim),
+            "d_ff": ffn.hidden_dim or 4 * source.dim,
+            "feed_forward_proj": _their_feed_forward(ffn),
+            "relative_attention_num_buckets": bias.num_buckets,
+            "relative_attention_max_distance": bias.max_distance,
+            "layer_norm_epsilon": cast(RMSNormConfig, source.norm).eps,
+            "tie_word_embeddings": cast(LanguageHeadConfig, config.heads["text"]).tied,
+            "pad_token_id": 0,
+            "eos_token_id": 1,
+            "decoder_start_token_id": 0,
+        }
+        return {"config.json": data}
+
 
 def _stack(theirs: str, ours: str, config: StackConfig) -> Iterator[Entry]:
     table = f"{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias"
@@ -135,6 +164,16 @@ def _feed_forward(settings: Settings) -> FeedForwardConfig:
     if activation == "silu":
         return SwiGLUConfig(hidden_dim=hidden, bias=False)
     return GLUConfig(hidden_dim=hidden, activation=activation, bias=False)
+
+
+def _their_feed_forward(ffn: FeedForwardConfig) -> str:
+    """Their word for it; what they lack shows when it is read back."""
+    if isinstance(ffn, SwiGLUConfig):
+        return "gated-silu"
+    name = cast(StandardFeedForwardConfig | GLUConfig, ffn).activation
+    if not isinstance(ffn, GLUConfig):
+        return their_activation(name)
+    return "gated-gelu" if name == "gelu_tanh" else f"gated-{their_activation(name)}"
 
 
 def _tied(weights: Mapping[str, Tensor]) -> bool:

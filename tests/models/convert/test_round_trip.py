@@ -23,6 +23,8 @@ WRITTEN: dict[str, tuple[str, str, Any]] = {
     "BERT": ("bert", "BertForMaskedLM", bert_config),
     "BERT, classes": ("bert", "BertForSequenceClassification", bert_config),
     "BERT without head": ("bert", "BertModel", bert_config),
+    "T5": ("t5", "T5ForConditionalGeneration", t5_config),
+    "T5, gated": ("t5", "T5ForConditionalGeneration", lambda: t5_config(feed_forward_proj="gated-gelu")),
 }
 
 
@@ -63,6 +65,21 @@ def test_from_pretrained_reads_what_is_written(name: str, tmp_path: Path) -> Non
         assert apart(mine({"text": ids()}).heads["text"], reference(input_ids=ids()).logits) < 1e-4
     twice = create_model(tmp_path / "ours")
     assert all(torch.equal(a, b) for a, b in zip(twice.state_dict().values(), mine.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["T5", "T5, gated"])
+@torch.no_grad()
+def test_from_pretrained_reads_a_written_t5(name: str, tmp_path: Path) -> None:
+    kind, model, config = WRITTEN[name]
+    reference = theirs(model, config()).float()
+    silent(lambda: reference.save_pretrained(tmp_path / "theirs"))
+    convert(tmp_path / "theirs", tmp_path / "ours")
+    assert convert(tmp_path / "ours", tmp_path / "back").layout == kind
+    cls = getattr(transformers, model)
+    again, report = silent(lambda: cls.from_pretrained(tmp_path / "back", output_loading_info=True))
+    assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    given = {"input_ids": ids(), "decoder_input_ids": ids()}
+    assert apart(again.eval()(**given).logits, reference(**given).logits) < 1e-5
 
 
 def test_a_model_that_has_more_than_a_layout_is_refused() -> None:
