@@ -136,8 +136,8 @@ RUN_MUTANTS = (
     Mutant(
         "steps: the running mean is not what is judged",
         "training/learner.py",
-        "with self.ema.applied() if self.ema is not None else nullcontext():",
-        "with nullcontext():",
+        "with self.ema.applied() if self.ema is not None else nullcontext(), merged(self.model):",
+        "with merged(self.model):",
         (LEARNER, TRAINER),
     ),
     Mutant(

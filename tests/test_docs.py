@@ -92,7 +92,7 @@ def settings_named() -> list[str]:
     """Dotted paths such as `train.save_every` in the running text; `train.txt` is a file."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     found = re.findall(r"`((?:train|data|task)(?:\.[a-z_0-9]+)+)(?:=[^`]*)?`", text)
-    return sorted(path for path in set(found) if not path.endswith((".txt", ".gz", ".csv", ".json", ".tar")))
+    return sorted(path for path in set(found) if not path.endswith((".txt", ".gz", ".csv", ".json", ".tar", ".bin")))
 
 
 @pytest.mark.parametrize("path", settings_named())
