@@ -293,7 +293,8 @@ def test_matching_is_judged_without_regard_to_shares(tmp_path: Path) -> None:
     small: dict[str, Any] = {name.replace("question", "caption"): value for name, value in TOY.items()}
     small |= {"data.image.height": 32, "data.image.width": 32, "model.image.image_size": [32, 32]}
     sizes: dict[str, Any] = {"data.scenes.train": 60, "data.scenes.val": 20, "data.batch.size": 8, "train.steps": 3}
-    run = patchword.train("matcher-tiny", tmp_path / "run", report=False, **(small | sizes | {"train.threads": 1}))
+    sizes |= {"train.threads": 1}
+    run = patchword.train("matcher-tiny", tmp_path / "run", report=False, **(small | sizes))
     assert {"accuracy", "f1_macro", "f1_micro", "auroc"} <= run.metrics.keys()
     assert run.metrics["f1_micro"] == pytest.approx(run.metrics["accuracy"])
     assert 0 <= run.metrics["auroc"] <= 1
