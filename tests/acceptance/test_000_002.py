@@ -44,7 +44,8 @@ def test_digits_are_said(shared: Path, tmp_path: Path) -> None:
         shutil.copy(shared / "data" / "mnist" / name, tmp_path / name)
     (tmp_path / "train.txt").write_text("".join(f"train/{i}\n" for i in range(8000)))
     (tmp_path / "val.txt").write_text("".join(f"train/{i}\n" for i in range(55_000, 57_000)))
-    run = patchword.train("ref/000", tmp_path / "run", report=False, **(DIGITS | {"data.source": str(tmp_path)}))
+    source: dict[str, Any] = {"data.source": str(tmp_path)}
+    run = patchword.train("ref/000", tmp_path / "run", report=False, **(DIGITS | source))
     assert run.metrics["accuracy"] >= 0.90
 
 
