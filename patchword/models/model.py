@@ -21,6 +21,7 @@ from patchword.config import (
     unknown,
 )
 from patchword.config.speaking import only_speaker, said_tower, speaking_problems
+from patchword.models.inputs import inputs_from
 from patchword.models.output import ModelOutput
 from patchword.models.tower import ImageTower, TextTower, Tower
 from patchword.nn import Stack
@@ -93,16 +94,35 @@ class Model(nn.Module):
             return head.build(dim, cast(ImageTower, self.towers[head.source]).embedding.numbers)
         return head.build(dim)
 
-    def forward(self, inputs: Mapping[str, Any], heads: Collection[str] | None = None) -> ModelOutput:
+    def forward(
+        self,
+        inputs: Mapping[str, Any] | None = None,
+        heads: Collection[str] | None = None,
+        *,
+        text_inputs: Tensor | None = None,
+        text_attention_mask: Tensor | None = None,
+        image_features: Tensor | None = None,
+        image_attention_mask: Tensor | None = None,
+    ) -> ModelOutput:
         """Inputs by tower name (`TextInput`, `ImageInput`, `FeaturesInput`, or a bare tensor).
 
         Args:
             inputs: what each tower reads; a tower that is not named has no input.
             heads: which heads to read off; None: all.
+            text_inputs: this and those that follow stand in place of `inputs`, for towers `text` and `image` (of kind
+                features): the words of system 003. See `patchword.inputs_from`.
+            text_attention_mask: which of these tokens are real.
+            image_features: vectors of pictures.
+            image_attention_mask: which of these are real.
 
         Raises:
-            ValueError: an input for a tower that does not exist, or no input at all.
+            ValueError: an input for a tower that does not exist, no input at all, or inputs in both ways.
         """
+        words = (text_inputs, text_attention_mask, image_features, image_attention_mask)
+        if inputs is None:
+            inputs = inputs_from(*words)
+        elif any(word is not None for word in words):
+            raise ValueError("inputs are given by tower's name or by text_inputs, image_features, ...: not both")
         parts = self.encode(inputs)
         if self.fusion is None:
             return self._read(None, parts, heads)

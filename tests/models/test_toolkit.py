@@ -98,12 +98,10 @@ def test_the_words_of_its_page() -> None:
     text_attention_mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
     image_attention_mask = torch.tensor([[1.0] * 9, [1.0] * 5 + [0.0] * 4])
     outputs = model(
-        patchword.inputs_from(
-            text_inputs=text_inputs,
-            text_attention_mask=text_attention_mask,
-            image_features=image_features,
-            image_attention_mask=image_attention_mask,
-        )
+        text_inputs=text_inputs,
+        text_attention_mask=text_attention_mask,
+        image_features=image_features,
+        image_attention_mask=image_attention_mask,
     )
     same = model(
         {
@@ -117,6 +115,8 @@ def test_the_words_of_its_page() -> None:
         assert torch.equal(scores, same.heads[name])
     short = model(patchword.inputs_from(text_inputs[1:, :4], None, image_features[1:, :5]))
     torch.testing.assert_close(outputs.heads["answer"][1:], short.heads["answer"])
+    with pytest.raises(ValueError, match="not both"):
+        model({"text": text_inputs}, image_features=image_features)
 
 
 def test_either_may_be_left_out() -> None:
