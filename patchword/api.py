@@ -122,7 +122,9 @@ class Trained:
         run, task_folder, weights = open_run(folder)
         for path in overrides or {}:
             if path.partition(".")[0] not in ("task", "data") or path.startswith("data.tokenizer"):
-                raise UserError(f"{path}: of a trained run only settings of task and data (no tokenizer) can be changed")
+                raise UserError(
+                    f"{path}: of a trained run only settings of task and data (no tokenizer) can be changed"
+                )
         run = override(run, overrides, f"{folder} with overrides") if overrides else run
         self.run: RunConfig = run
         kind: type[Task] = type(run.task).implementation
