@@ -10,7 +10,6 @@ from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchword.config import ChoosingTaskConfig, LabelHeadConfig, ModelConfig, RunConfig, TextTowerConfig, UserError
@@ -22,6 +21,7 @@ from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.asked import Asked, asked_name
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.tasks.labels import UNSEEN, Labels
+from patchword.tasks.losses import focal_cross_entropy
 from patchword.tasks.metrics import accuracy, calibration_error, confusion_of, top_accuracy
 from patchword.tasks.pictures import FirstRecords
 from patchword.tasks.shown import Reads, Shown
@@ -299,8 +299,8 @@ def _scores(config: ChoosingTaskConfig, model: nn.Module, batch: Batch) -> Tenso
 
 def _summed_loss(config: ChoosingTaskConfig, model: nn.Module, batch: Batch, weights: Tensor | None) -> Tensor:
     smoothing = config.label_smoothing if model.training else 0.0
-    scores = _scores(config, model, batch)
-    return F.cross_entropy(scores, batch.targets["label"], weights, reduction="sum", label_smoothing=smoothing)
+    scores, gamma = _scores(config, model, batch), config.focal if model.training else 0.0
+    return focal_cross_entropy(scores, batch.targets["label"], gamma, weights, smoothing)
 
 
 def _by_group(predictions: Sequence[Prediction]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Cross-entropy over a vocabulary without ever holding all scores."""
+"""Cross-entropy over a vocabulary without ever holding all scores; of classes, by how hard each sample is."""
 
 from __future__ import annotations
 
@@ -102,3 +102,25 @@ def said_loss(head: nn.Module, x: Tensor, target: Tensor, smoothing: float, chun
         scores = own.proj
         return chunked_cross_entropy(own.given(x), scores.weight, scores.bias, target, smoothing, chunk)
     return F.cross_entropy(x, target, reduction="sum", label_smoothing=smoothing)
+
+
+def focal_cross_entropy(
+    scores: Tensor, target: Tensor, gamma: float, weight: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Sum over n samples of weight * (1 - p) ** gamma * cross-entropy, p being exp(-cross-entropy), in nats.
+
+    Lin et al. 2017, "Focal loss for dense object detection"; gamma 0 is cross-entropy.
+
+    Args:
+        scores: before the softmax, [n, C].
+        target: int [n], each 0 <= target < C.
+        gamma: how much less what is told well already counts.
+        weight: what a sample of each class counts, [C]; None: 1.
+        smoothing: share of the target spread over all C (Szegedy et al. 2016), as torch's `label_smoothing`.
+    """
+    if not gamma:
+        return F.cross_entropy(scores, target, weight, reduction="sum", label_smoothing=smoothing)
+    loss = F.cross_entropy(scores, target, reduction="none", label_smoothing=smoothing)
+    hard = (1 - (-loss).exp()).clamp_min(torch.finfo(loss.dtype).eps) ** gamma  # at 0 a power below 1 has no slope
+    each = hard * F.cross_entropy(scores, target, weight, reduction="none", label_smoothing=smoothing)
+    return each.sum()

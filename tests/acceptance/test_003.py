@@ -36,7 +36,7 @@ from patchword.config import (
 )
 from patchword.models.model import Model
 from patchword.sequence import FeaturesInput, TextInput
-from patchword.tasks.losses import chunked_cross_entropy
+from patchword.tasks.losses import chunked_cross_entropy, focal_cross_entropy
 from patchword.testing import randomise
 
 # ------------------------------------------------------------------ A003-c
@@ -80,7 +80,7 @@ def test_every_fixture_is_compared(shared: Path) -> None:
 def test_cross_entropies_are_the_references(shared: Path) -> None:
     """The losses of choosing and of saying; those of pairs are in tests/tasks/test_contrast.py.
 
-    Published, labels of generation are taken as they stand, padding (0) aside. Its focal loss has no counterpart here.
+    Published, labels of generation are taken as they stand, padding (0) aside.
     """
     data = load_file(shared / "reference" / "fixtures" / "s003_losses.safetensors")
 
@@ -95,6 +95,9 @@ def test_cross_entropies_are_the_references(shared: Path) -> None:
         (ours(data["in/gen_logits"], data["in/gen_labels"], 0), "gen"),
     ):
         assert got == pytest.approx(float(data[f"out/{name}"]), rel=1e-5), name
+    told = labels >= 0
+    focal = focal_cross_entropy(scores[told], labels[told], gamma=2.0) / told.sum()
+    assert float(focal) == pytest.approx(float(data["out/focal"]), rel=1e-5)
 
 
 # ------------------------------------------------------------------ A003-n

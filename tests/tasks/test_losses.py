@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from patchword.tasks.losses import chunked_cross_entropy
+from patchword.tasks.losses import chunked_cross_entropy, focal_cross_entropy
 
 
 def _random(n: int, vocab: int, dim: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -77,3 +77,25 @@ def test_all_scores_never_exist_at_once() -> None:
     with Watch():
         chunked_cross_entropy(x, weight, None, torch.randint(0, vocab, (n,)), 0.1, chunk).backward()
     assert largest <= max(chunk * vocab, n * dim, vocab * dim)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_focal_is_cross_entropy_by_how_hard_each_sample_is(gamma: float, smoothing: float) -> None:
+    scores = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    target, weight = torch.randint(0, 5, (7,)), torch.rand(5, dtype=torch.float64)
+    got = focal_cross_entropy(scores, target, gamma, weight, smoothing)
+    want = torch.zeros((), dtype=torch.float64)
+    for row, label in zip(scores, target, strict=True):
+        plain = F.cross_entropy(row, label, label_smoothing=smoothing)
+        weighed = F.cross_entropy(row[None], label[None], weight, reduction="sum", label_smoothing=smoothing)
+        want = want + (1 - torch.exp(-plain)) ** gamma * weighed
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, scores, retain_graph=True)[0] for loss in (got, want)))
+
+
+def test_focal_of_a_sample_told_without_doubt_has_a_gradient() -> None:
+    scores = torch.tensor([[60.0, -60.0]], requires_grad=True)
+    focal_cross_entropy(scores, torch.tensor([0]), 0.5).backward()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()

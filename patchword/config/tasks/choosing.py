@@ -9,7 +9,7 @@ from patchword.config.data import DataConfig
 from patchword.config.errors import Problem
 from patchword.config.heads import LabelHeadConfig
 from patchword.config.model import ModelConfig
-from patchword.config.numbers import Dropout, PositiveFloat
+from patchword.config.numbers import Dropout, NonNegative, PositiveFloat
 from patchword.config.tasks.base import TaskConfig, image_problems, wrong_part
 from patchword.config.towers import TextTowerConfig
 
@@ -23,6 +23,9 @@ class ChoosingTaskConfig(TaskConfig):
     """The head that scores classes."""
     label_smoothing: Dropout = 0.0
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    focal: NonNegative = 0.0
+    """Power of a wrong answer's probability by which what is told well already counts less in training (Lin et al. 2017);
+    0: cross-entropy."""
     class_weights: dict[str, PositiveFloat] = field(default_factory=dict)
     """How much a sample of a class counts in the training loss: {rare: 4.0}; 1 for those that are not named."""
     blank: bool = False
