@@ -141,6 +141,27 @@ def test_memory_is_that_of_a_real_step(preset: str, changes: dict[str, Any]) -> 
     assert abs(predicted - real) <= 1e-4 * real
 
 
+BOTH = {name: {"task": {"kind": kind}} for name, kind in (("say", "captioning"), ("name", "classification"))}
+WORDS = {"model.text.dim": 64, "model.text.max_len": 32, "model.text.vocab_size": 300, "train.precision": "fp32"}
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("masked-image-tiny", {"model.image.dim": 64}),
+        ("bert-small", WORDS),
+        (
+            "captioner-tiny",
+            SMALLER
+            | {"task.kind": "several", "task.tasks": BOTH, "model.heads.label": {"kind": "label", "source": "image"}},
+        ),
+    ],
+)
+def test_memory_of_other_tasks_is_that_of_a_real_step(preset: str, changes: dict[str, Any]) -> None:
+    run = load_config(preset, changes)
+    assert patchword.size(run, batch=2).peak_bytes == real_peak(run, 2)
+
+
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [("layout-merged-attention", {}), ("captioner-tiny", {"model.trunk.cross_attention.kind": "sparse"})],
