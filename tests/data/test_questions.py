@@ -281,7 +281,7 @@ def test_captions_that_cannot_be_swapped(tmp_path: Path) -> None:
         split.record(0)
     assert "reads no such pairs" in refusal(tmp_path, Fields(("caption",)), matching=swapped)
     assert "reads no such pairs" in refusal("scenes", Fields(("caption",)), matching=AlteredMatchingConfig())
-    assert "only embedded scenes" in refusal(tmp_path, PAIRS, matching=AlteredMatchingConfig())
+    assert "scenes know what to alter" in refusal(tmp_path, PAIRS, matching=AlteredMatchingConfig())
     german = ScenesConfig(language="de")
     assert "altered captions are English" in refusal("scenes", PAIRS, matching=AlteredMatchingConfig(), scenes=german)
 
