@@ -39,7 +39,8 @@ class ColumnsConfig(Config):
     target: str | None = None
     """Its translation; null: a column named target or tgt. Of two files of text: how the name of the other ends."""
     text: str | None = None
-    """Running text for language modelling; null: a column named text, content, document, caption, captions or sentence."""
+    """Running text for language modelling; null: a column named text, content, document, caption, captions or
+    sentence."""
     split: str | None = None
     """The split's name; null: a column named split, where there is one."""
 

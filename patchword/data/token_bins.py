@@ -1,19 +1,17 @@
 """Text that is token ids already: `train.bin` and `val.bin` of unsigned 16-bit numbers, as nanoGPT prepares them.
 
-What the ids mean stands beside them: `tokenizer.json`, or nanoGPT's `meta.pkl` of single characters. Of a pickle only
-plain data is read: one that names any class or function is refused.
+What the ids mean stands beside them: `tokenizer.json`, or `meta.json`, which is nanoGPT's `meta.pkl` of single
+characters without the pickle.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import os
-import pickle
 import posixpath
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -96,11 +94,17 @@ def _ids(archive: Archive, name: str) -> np.ndarray:
 
 
 def _meaning(archive: Archive, folder: str) -> Tokenizer | None:
-    for name, reader in (("tokenizer.json", _tokenizer), ("meta.pkl", _meta)):
+    for name, reader in (("tokenizer.json", _tokenizer), ("meta.json", _meta), ("meta.pkl", _refuse)):
         path = posixpath.join(folder, name)
         if archive.has(path):
             return reader(posixpath.join(archive.label, path), archive.read(path))
     return None
+
+
+def _refuse(place: str, data: bytes) -> Tokenizer:
+    del data
+    program = "import json, pickle; json.dump(pickle.load(open('meta.pkl', 'rb')), open('meta.json', 'w'))"
+    raise UserError(f'{place}: a pickle may hold any program and is not read; write it anew: python -c "{program}"')
 
 
 def _tokenizer(place: str, data: bytes) -> Tokenizer:
@@ -113,20 +117,12 @@ def _tokenizer(place: str, data: bytes) -> Tokenizer:
             raise UserError(str(error).replace(str(file), place)) from error
 
 
-class _PlainData(pickle.Unpickler):
-    """Reads dicts, lists, texts and numbers; whatever would call code has to name it first."""
-
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        """Nothing may be named."""
-        raise pickle.UnpicklingError(f"it names {module_name}.{global_name}, plain data does not")
-
-
 def _meta(place: str, data: bytes) -> Tokenizer:
     try:
-        meta = _PlainData(io.BytesIO(data)).load()
-        symbols = [meta["itos"][i] for i in range(len(meta["itos"]))]
+        found = json.loads(data)["itos"]
+        symbols = [found[str(i)] for i in range(len(found))]  # JSON's keys are texts
         if not symbols or not all(isinstance(symbol, str) and len(symbol) == 1 for symbol in symbols):
             raise ValueError("itos should give one character for each id")
-    except Exception as error:  # a damaged pickle raises whatever it likes
-        raise UserError(f"{place}: not the characters of a nanoGPT data set ({error})") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise UserError(f"{place}: not the characters of a nanoGPT data set ({error!r})") from error
     return Tokenizer.of_characters(symbols)

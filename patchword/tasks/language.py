@@ -60,7 +60,7 @@ class LanguageTask(Task):
         if tower.vocab_size is None and tokenizer is None:
             raise UserError(
                 f"nothing says what the token ids mean: set model.{self.text}.vocab_size, or put a tokenizer.json or "
-                "nanoGPT's meta.pkl beside them"
+                "a meta.json (nanoGPT's meta.pkl as JSON) beside them"
             )
         if tower.vocab_size is not None and tower.vocab_size < size:
             raise UserError(

@@ -32,7 +32,10 @@ def picture() -> bytes:
     return out.getvalue()
 
 
-def opened(source: str | Path, fields: Fields = ClassificationTaskConfig().fields, **settings: Any) -> NotedSource:
+LABELS = ClassificationTaskConfig().fields
+
+
+def opened(source: str | Path, fields: Fields = LABELS, **settings: Any) -> NotedSource:
     return open_source(DataConfig(source=str(source), **settings), fields)
 
 

@@ -187,7 +187,7 @@ def test_one_file_of_ids_gives_its_tail(tmp_path: Path) -> None:
 def test_ids_of_characters_mean_what_nanogpt_wrote(tmp_path: Path) -> None:
     symbols = sorted(set("hello\nworld "))
     meta = {"vocab_size": len(symbols), "itos": dict(enumerate(symbols)), "stoi": {c: i for i, c in enumerate(symbols)}}
-    write(tmp_path, "meta.pkl", pickle.dumps(meta))
+    write(tmp_path, "meta.json", json.dumps(meta))
     bins(tmp_path, train=[meta["stoi"][c] for c in "hello world\n"], val=[0, 1])
     tokenizer = opened(tmp_path).tokenizer
     assert tokenizer.vocab_size == len(symbols)
@@ -203,23 +203,20 @@ def test_ids_mean_what_a_tokenizer_says(tmp_path: Path) -> None:
     assert source.tokenizer.decode(source.splits["train"].ids.tolist()) == PLAY
 
 
-class Evil:
-    def __reduce__(self) -> Any:
-        return eval, ("1/0",)
-
-
 @pytest.mark.parametrize(
-    ("meta", "said"),
+    ("name", "meta", "said"),
     [
-        (pickle.dumps(Evil()), "it names builtins.eval, plain data does not"),
-        (pickle.dumps({"itos": {0: "ab"}}), "one character for each id"),
-        (pickle.dumps({"stoi": {}}), "not the characters of a nanoGPT data set"),
-        (b"\x80", "not the characters of a nanoGPT data set"),
+        ("meta.pkl", pickle.dumps({"itos": {0: "a"}}), "a pickle may hold any program and is not read"),
+        ("meta.json", b'{"itos": {"0": "ab"}}', "one character for each id"),
+        ("meta.json", b'{"itos": {"1": "a"}}', "not the characters of a nanoGPT data set"),
+        ("meta.json", b'{"stoi": {}}', "not the characters of a nanoGPT data set"),
+        ("meta.json", b"[]", "not the characters of a nanoGPT data set"),
+        ("meta.json", b"\x80", "not the characters of a nanoGPT data set"),
     ],
 )
-def test_what_a_pickle_may_hold(tmp_path: Path, meta: bytes, said: str) -> None:
+def test_what_the_ids_mean_is_no_program(tmp_path: Path, name: str, meta: bytes, said: str) -> None:
     bins(tmp_path, train=[1, 2, 3], val=[0])
-    write(tmp_path, "meta.pkl", meta)
+    write(tmp_path, name, meta)
     with pytest.raises(UserError, match=said):
         opened(tmp_path)
 

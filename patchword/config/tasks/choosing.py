@@ -24,8 +24,8 @@ class ChoosingTaskConfig(TaskConfig):
     label_smoothing: Dropout = 0.0
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
     focal: NonNegative = 0.0
-    """Power of a wrong answer's probability by which what is told well already counts less in training (Lin et al. 2017);
-    0: cross-entropy."""
+    """Power of a wrong answer's probability by which what is told well already counts less in training (Lin et al.
+    2017); 0: cross-entropy."""
     class_weights: dict[str, PositiveFloat] = field(default_factory=dict)
     """How much a sample of a class counts in the training loss: {rare: 4.0}; 1 for those that are not named."""
     blank: bool = False
