@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from patchword.config import ModelConfig, RunConfig, UserError, override, unknown
 from patchword.models.presets import (
@@ -23,64 +23,74 @@ from patchword.models.presets import (
 )
 from patchword.models.presets.files import configuration_file, read_run
 
-PRESETS: dict[str, Callable[[], RunConfig]] = {
-    "captioner-tiny": captioner.tiny,
-    "captioner-small": captioner.small,
-    "captioner-base": captioner.base,
-    "captioner-prefix-small": captioner.prefix_small,
-    "layout-single-stream": layouts.single_stream,
-    "layout-dual-stream": layouts.dual_stream,
-    "layout-merged-attention": layouts.merged_attention,
-    "layout-late-fusion": layouts.late_fusion,
-    "clip-tiny": retrieval.tiny,
-    "clip-small": retrieval.small,
-    "clip-base": retrieval.base,
-    "siglip-small": retrieval.sigmoid_small,
-    "coca-small": retrieval.coca_small,
-    "classifier-tiny": classifier.tiny,
-    "classifier-small": classifier.small,
-    "masked-image-tiny": masked.image_tiny,
-    "bert-small": masked.bert_small,
-    "vit-tiny": classifier.vit_tiny,
-    "vit-small": classifier.vit_small,
-    "vit-base": classifier.vit_base,
-    "translator-tiny": translation.tiny,
-    "translator-small": translation.small,
-    "translator-image-tiny": translation.image_tiny,
-    "t5-small": translation.t5_small,
-    "vqa-tiny": vqa.tiny,
-    "vqa-small": vqa.small,
-    "vqa-small-bottleneck": vqa.small_bottleneck,
-    "vqa-small-joint": vqa.small_joint,
-    "gpt-tiny": language.gpt_tiny,
-    "gpt-small": language.gpt_small,
-    "gpt-medium": language.gpt_medium,
-    "gpt-fast": language.gpt_fast,
-    "decoder-small": language.decoder_small,
-    "vlm-small": vqa.vlm_small,
-    "matcher-tiny": vqa.matcher_tiny,
-    "matcher-small": vqa.matcher_small,
-    "ref/000": published_vqa.digits,
-    "ref/000-table": published_vqa.digits_table,
-    "ref/001-m1": translation.hkproj,
-    "ref/001-m2": translation.article,
-    "ref/001-m3": translation.evans,
-    "ref/001-m4": published_language.word_language_model,
-    "ref/001-m4-video": published_language.video_gpt,
-    "ref/001-m5": translation.torch_transformer,
-    "ref/001-m6": translation.ajhalthor,
-    "ref/001-m7": published_language.tutorial_language_model,
-    "ref/001-m8": published_language.colab_gpt,
-    "ref/001-bigram": published_language.bigram,
-    "ref/001-nanogpt": published_language.nanogpt,
-    "ref/001-nanogpt-cpu": published_language.nanogpt_cpu,
-    "ref/002": published_vqa.single_stream_says,
-    "ref/002-vqa": published_vqa.single_stream,
-    "ref/003-base": toolkit.base,
-    "ref/003-retrieval": toolkit.retrieval,
-    "ref/003-captioning": toolkit.captioning,
-    "ref/004-vit-linformer": classifier.published_vit_linformer,
-    "ref/004-vit-base": classifier.published_vit_base,
+
+class Preset(NamedTuple):
+    """A named configuration."""
+
+    make: Callable[[], RunConfig]
+    """Makes it; the first line of its docstring says what it is."""
+    source: str = "patchword"
+    """Where its shape comes from."""
+
+
+PRESETS: dict[str, Preset] = {
+    "captioner-tiny": Preset(captioner.tiny),
+    "captioner-small": Preset(captioner.small),
+    "captioner-base": Preset(captioner.base),
+    "captioner-prefix-small": Preset(captioner.prefix_small),
+    "layout-single-stream": Preset(layouts.single_stream),
+    "layout-dual-stream": Preset(layouts.dual_stream),
+    "layout-merged-attention": Preset(layouts.merged_attention),
+    "layout-late-fusion": Preset(layouts.late_fusion),
+    "clip-tiny": Preset(retrieval.tiny),
+    "clip-small": Preset(retrieval.small),
+    "clip-base": Preset(retrieval.base, "Radford et al. 2021"),
+    "siglip-small": Preset(retrieval.sigmoid_small),
+    "coca-small": Preset(retrieval.coca_small),
+    "classifier-tiny": Preset(classifier.tiny),
+    "classifier-small": Preset(classifier.small),
+    "masked-image-tiny": Preset(masked.image_tiny, "Xie et al. 2022, small"),
+    "bert-small": Preset(masked.bert_small, "Turc et al. 2019"),
+    "vit-tiny": Preset(classifier.vit_tiny, "Touvron et al. 2021"),
+    "vit-small": Preset(classifier.vit_small, "Touvron et al. 2021"),
+    "vit-base": Preset(classifier.vit_base, "Dosovitskiy et al. 2020"),
+    "translator-tiny": Preset(translation.tiny),
+    "translator-small": Preset(translation.small),
+    "translator-image-tiny": Preset(translation.image_tiny),
+    "t5-small": Preset(translation.t5_small, "Raffel et al. 2020"),
+    "vqa-tiny": Preset(vqa.tiny),
+    "vqa-small": Preset(vqa.small),
+    "vqa-small-bottleneck": Preset(vqa.small_bottleneck),
+    "vqa-small-joint": Preset(vqa.small_joint),
+    "gpt-tiny": Preset(language.gpt_tiny),
+    "gpt-small": Preset(language.gpt_small, "Radford et al. 2019"),
+    "gpt-medium": Preset(language.gpt_medium, "Radford et al. 2019"),
+    "gpt-fast": Preset(language.gpt_fast),
+    "decoder-small": Preset(language.decoder_small),
+    "vlm-small": Preset(vqa.vlm_small),
+    "matcher-tiny": Preset(vqa.matcher_tiny),
+    "matcher-small": Preset(vqa.matcher_small),
+    "ref/000": Preset(published_vqa.digits, "SajeelKA/MultiModalTransformer"),
+    "ref/000-table": Preset(published_vqa.digits_table, "SajeelKA/MultiModalTransformer"),
+    "ref/001-m1": Preset(translation.hkproj, "hkproj/pytorch-transformer"),
+    "ref/001-m2": Preset(translation.article, "an article (Towards Data Science, DataCamp)"),
+    "ref/001-m3": Preset(translation.evans, "SamLynnEvans/Transformer"),
+    "ref/001-m4": Preset(published_language.word_language_model, "pytorch/examples word_language_model"),
+    "ref/001-m4-video": Preset(published_language.video_gpt, "karpathy/ng-video-lecture"),
+    "ref/001-m5": Preset(translation.torch_transformer, "torch.nn.Transformer"),
+    "ref/001-m6": Preset(translation.ajhalthor, "ajhalthor/Transformer-Neural-Network"),
+    "ref/001-m7": Preset(published_language.tutorial_language_model, "pytorch/tutorials transformer_tutorial"),
+    "ref/001-m8": Preset(published_language.colab_gpt, "Karpathy's notebook to ng-video-lecture"),
+    "ref/001-bigram": Preset(published_language.bigram, "karpathy/ng-video-lecture"),
+    "ref/001-nanogpt": Preset(published_language.nanogpt, "karpathy/nanoGPT"),
+    "ref/001-nanogpt-cpu": Preset(published_language.nanogpt_cpu, "karpathy/nanoGPT"),
+    "ref/002": Preset(published_vqa.single_stream_says, "a published code listing (system 002)"),
+    "ref/002-vqa": Preset(published_vqa.single_stream, "a published code listing (system 002)"),
+    "ref/003-base": Preset(toolkit.base, "llamacity's multi-modal-transformers"),
+    "ref/003-retrieval": Preset(toolkit.retrieval, "llamacity's multi-modal-transformers"),
+    "ref/003-captioning": Preset(toolkit.captioning, "llamacity's multi-modal-transformers"),
+    "ref/004-vit-linformer": Preset(classifier.published_vit_linformer, "vit-pytorch 0.26.3, linformer 0.2.1"),
+    "ref/004-vit-base": Preset(classifier.published_vit_base, "Hugging Face ViT"),
 }
 
 PUBLISHED: dict[str, Callable[[], ModelConfig]] = {
@@ -93,40 +103,6 @@ PUBLISHED: dict[str, Callable[[], ModelConfig]] = {
 }
 """Models about whose size something was published: `patchword size NAME --formula published` compares."""
 
-_SOURCES = {
-    "clip-base": "Radford et al. 2021",
-    "masked-image-tiny": "Xie et al. 2022, small",
-    "bert-small": "Turc et al. 2019",
-    "vit-tiny": "Touvron et al. 2021",
-    "vit-small": "Touvron et al. 2021",
-    "vit-base": "Dosovitskiy et al. 2020",
-    "t5-small": "Raffel et al. 2020",
-    "ref/000": "SajeelKA/MultiModalTransformer",
-    "ref/000-table": "SajeelKA/MultiModalTransformer",
-    "ref/001-m1": "hkproj/pytorch-transformer",
-    "ref/001-m2": "an article (Towards Data Science, DataCamp)",
-    "ref/001-m3": "SamLynnEvans/Transformer",
-    "ref/001-m4": "pytorch/examples word_language_model",
-    "ref/001-m4-video": "karpathy/ng-video-lecture",
-    "ref/001-m5": "torch.nn.Transformer",
-    "ref/001-m6": "ajhalthor/Transformer-Neural-Network",
-    "ref/001-m7": "pytorch/tutorials transformer_tutorial",
-    "ref/001-m8": "Karpathy's notebook to ng-video-lecture",
-    "ref/001-bigram": "karpathy/ng-video-lecture",
-    "ref/001-nanogpt": "karpathy/nanoGPT",
-    "ref/001-nanogpt-cpu": "karpathy/nanoGPT",
-    "gpt-small": "Radford et al. 2019",
-    "gpt-medium": "Radford et al. 2019",
-    "ref/002-vqa": "a published code listing (system 002)",
-    "ref/002": "a published code listing (system 002)",
-    "ref/003-base": "llamacity's multi-modal-transformers",
-    "ref/003-retrieval": "llamacity's multi-modal-transformers",
-    "ref/003-captioning": "llamacity's multi-modal-transformers",
-    "ref/004-vit-linformer": "vit-pytorch 0.26.3, linformer 0.2.1",
-    "ref/004-vit-base": "Hugging Face ViT",
-}
-"""Where shapes come from that are not our own."""
-
 
 def preset(name: str) -> RunConfig:
     """The configuration of that name.
@@ -136,17 +112,17 @@ def preset(name: str) -> RunConfig:
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
-    return PRESETS[name]()
+    return PRESETS[name].make()
 
 
 def source(name: str) -> str:
     """Where a preset's shape comes from."""
-    return _SOURCES.get(name, "patchword")
+    return PRESETS[name].source
 
 
 def summary(name: str) -> str:
     """One line about a preset."""
-    return " ".join((PRESETS[name].__doc__ or "").split("\n\n")[0].split())
+    return " ".join((PRESETS[name].make.__doc__ or "").split("\n\n")[0].split())
 
 
 def load_config(
