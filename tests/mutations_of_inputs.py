@@ -6,7 +6,7 @@ from mutations import Mutant
 
 FEATURES = "tests/models/test_features.py"
 TOOLKIT = "tests/models/test_toolkit.py"
-SHARDS = "tests/data/test_shards.py"
+SHARDS = "tests/data/test_tar_shards.py"
 SAVED = "tests/data/test_saved.py"
 
 INPUT_MUTANTS = (

@@ -26,7 +26,7 @@ _SPECIAL = Vocabulary(bos_id=1, eos_id=-1, pad_id=0)  # no end is ever said: eve
 class _Words:
     """All that a task without data asks of its tokenizers."""
 
-    bos_id, eos_id, pad_id = _SPECIAL
+    bos_id, eos_id, pad_id = _SPECIAL[:3]
 
     def __getitem__(self, tower: str) -> _Words:
         return self

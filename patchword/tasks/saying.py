@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -243,14 +243,8 @@ class SayingTask(Task):
     def rehearse_generation(cls, run: RunConfig, model: nn.Module, batch: Batch) -> object:
         """Say a text of every sample, to the greatest length."""
         config = cast(SayingTaskConfig, run.task)
-        text, captions = said_tower(run.model, config.head), run.data.batch.captions
-        inputs: dict[str, ImageInput | TextInput] = {}
-        for tower, own in batch.inputs.items():
-            if isinstance(own, ImageInput):
-                inputs[tower] = own
-            elif isinstance(own, TextInput) and tower != text:  # who asks once asks no more
-                assert own.valid is not None
-                inputs[tower] = TextInput(own.ids[::captions], own.valid[::captions])
+        text = said_tower(run.model, config.head)
+        inputs = _asked_once(batch, text, run.data.batch.captions)
         limit = cast(TextTowerConfig, run.model.towers[text]).max_len
         decode = config.decode.replace(max_len=min(config.decode.max_len, limit))
         prompt = torch.ones(len(next(iter(inputs.values()))[0]), 1, dtype=torch.long)
@@ -363,3 +357,13 @@ def summed_loss(config: SayingTaskConfig, model: nn.Module, tokens: Tensor, targ
     head = cast(LanguageHead, cast(Model, model).heads[config.head])
     smoothing, scores = config.label_smoothing if model.training else 0.0, head.proj
     return chunked_cross_entropy(head.given(tokens), scores.weight, scores.bias, target, smoothing, config.loss_chunk)
+
+
+def _asked_once(batch: Batch, text: str, together: int) -> dict[str, Any]:
+    """What the towers beside `text` read of a batch with `together` texts a sample: who asks once asks no more."""
+    inputs: dict[str, Any] = {name: own for name, own in batch.inputs.items() if name != text}
+    for name, own in inputs.items():
+        if isinstance(own, TextInput):
+            valid = None if own.valid is None else own.valid[::together]
+            inputs[name] = TextInput(own.ids[::together], valid)
+    return inputs

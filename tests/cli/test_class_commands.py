@@ -37,7 +37,7 @@ def test_a_folder_of_classes(call, pets: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = call("train", "classifier-tiny", f"data.source={pets}", *SETTINGS, "--out", run, "--json")
     assert done.code == 0
-    assert set(done.json["metrics"]) == {"loss", "accuracy", "calibration_error"}
+    assert set(done.json["metrics"]) == {"loss", "accuracy", "calibration_error", "f1_macro", "f1_micro", "auroc"}
     picture = pets / "val" / "cat" / "0.png"
     assert call("predict", run, "--image", picture).out.strip() in ("cat", "dog")
     [said] = call("predict", run, "--image", picture, "--json").json["predictions"]

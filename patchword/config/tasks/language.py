@@ -26,7 +26,7 @@ class LanguageTaskConfig(TaskConfig, kind="language"):
     """Share of the target spread over all tokens (Szegedy et al. 2016)."""
     loss_chunk: Positive = 1024
     """Tokens whose scores over the vocabulary exist at one time in the loss."""
-    decode: DecodeConfig = SampleDecodeConfig(max_len=200, temperature=0.8)
+    decode: DecodeConfig = SampleDecodeConfig()
     """How texts are continued."""
     continuations: Count = 4
     """Beginnings from the split that an evaluation also continues, to be read in its report."""
