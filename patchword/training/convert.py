@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 
@@ -70,7 +71,7 @@ def _read(source: Path, out: Path) -> Converted:
         raise UserError(f"{source}: {error}") from error
     model: Model = found.config.build()
     load(model, found.weights)
-    about = {"layout": layout.name, "left_out": found.left_out}
+    about = {"layout": layout.name, "left_out": found.left_out, "kept": found.kept}
     with whole_folder(out) as folder:
         save_weights(model, folder / WEIGHTS)
         facts = {"format": FORMAT, "model": found.config.to_dict(), "converted": about}
@@ -81,8 +82,7 @@ def _read(source: Path, out: Path) -> Converted:
 def _written(source: Path, out: Path, to: str | None) -> Converted:
     model, facts = read_model(source, {}), settings_of(source)[1]
     about = facts.get("converted")
-    before = about.get("layout") if isinstance(about, dict) else None
-    layout, written = _in_some_layout(model, to, before)
+    layout, written = _in_some_layout(model, to, about if isinstance(about, dict) else {})
     with whole_folder(out) as folder:
         tensors = {name: tensor.contiguous().clone() for name, tensor in written.weights.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -91,13 +91,14 @@ def _written(source: Path, out: Path, to: str | None) -> Converted:
     return Converted(out, layout.name, True, count_parameters(model), {})
 
 
-def _in_some_layout(model: Model, to: str | None, before: str | None) -> tuple[Layout, Written]:
-    able = [layout for layout in LAYOUTS.values() if layout.writes]
+def _in_some_layout(model: Model, to: str | None, about: Mapping[str, Any]) -> tuple[Layout, Written]:
+    able, before = [layout for layout in LAYOUTS.values() if layout.writes], about.get("layout")
     chosen = [LAYOUTS[to]] if to is not None else sorted(able, key=lambda layout: layout.name != before)
     reasons = []
     for layout in chosen:
         try:
-            return layout, layout.write(model.config, dict(untied(model)))
+            kept = about.get("kept") if layout.name == before else None
+            return layout, layout.write(model.config, dict(untied(model)), kept)
         except UserError as error:
             reasons.append(str(error))
     raise UserError("\n  ".join(["no layout has all parts of this model:", *reasons]) if to is None else reasons[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -20,11 +20,13 @@ from patchword.config import (
     SoftmaxAttentionConfig,
     StandardFeedForwardConfig,
     TextTowerConfig,
+    UserError,
 )
 from patchword.models.convert.keymap import Entry, linear, linears
-from patchword.models.convert.layout import Layout
+from patchword.models.convert.layout import Written
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import Alone
+from patchword.models.convert.two_towers import TwoTowersLayout
 from patchword.models.convert.vit import image_tower, patch_map
 
 CLIP_BLOCK = {
@@ -39,12 +41,12 @@ CLIP_BLOCK = {
 }
 
 
-class CLIPLayout(Layout):
+class CLIPLayout(TwoTowersLayout):
     """A text is read off at its last real token: the end-of-text token, where `valid` ends with it."""
 
     name = "clip"
     model_types = ("clip",)
-    ignored = (r".*\.embeddings\.position_ids",)
+    model, processor = "CLIPModel", "CLIPImageProcessor"
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers, two embedding heads, and one that compares them where there is its temperature."""
@@ -76,6 +78,28 @@ class CLIPLayout(Layout):
         yield from linear("text_projection", "heads.text.proj", bias=False)
         if "similarity" in config.heads:
             yield Entry(("logit_scale",), ("heads.similarity.log_scale",), Alone())
+
+    def widths(self, image: EmbeddingHeadConfig, text: EmbeddingHeadConfig) -> dict[str, dict[str, Any]]:
+        """One width, which each tower's own class reads in its part."""
+        own = {"projection_dim": image.out_dim}
+        return {"": own, "text_config": own, "vision_config": own}
+
+    def kept(self, settings: Settings) -> dict[str, Any]:
+        """Also the token that ends a text where the file does not say: theirs finds the end by it."""
+        return {"text_config": {"eos_token_id": 49_407} | super().kept(settings)["text_config"]}
+
+    def write(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], kept: Mapping[str, Any] | None = None
+    ) -> Written:
+        """As any, but not without knowing the end of a text."""
+        written = super().write(config, weights, kept)
+        if "eos_token_id" not in written.files["config.json"]["text_config"]:
+            raise UserError(
+                "this model cannot be written in the layout clip: theirs finds the end of a text by its eos_token_id, "
+                "which is known only where the model was read from that layout. Texts of a run end with id 2, and "
+                "theirs takes eos_token_id 2 for the highest id of a text"
+            )
+        return written
 
 
 def text_tower(settings: Settings, eps: float, activation: str, causal: bool) -> TextTowerConfig:

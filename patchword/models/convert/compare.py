@@ -5,23 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from patchword.config import ModelConfig
+from patchword.config import ModelConfig, TokenHeadConfig
 
-_TRAINING = ("init", "init_from", "embed_std", "zero_start", "dropout", "embed_dropout", "drop_path", "max_len")
+_TRAINING = (
+    *("init", "init_from", "embed_std", "zero_start", "dropout", "embed_dropout", "drop_path"),
+    *("max_len", "max_scale"),
+)
 """What says nothing of a trained model's function (`max_len`: rows of a table, which are compared as weights)."""
 
 
 def differences(one: ModelConfig, other: ModelConfig) -> list[str]:
     """Paths of settings in which two models differ, with every default written out."""
-    flat, others = (dict(_flat(_written_out(config.to_dict()), "")) for config in (one, other))
+    flat, others = (dict(_flat(_written_out(_whole(config)), "")) for config in (one, other))
     return sorted(path for path in flat.keys() | others.keys() if flat.get(path) != others.get(path))
 
 
+def _whole(config: ModelConfig) -> dict[str, Any]:
+    """All settings; a pool also says how wide the tokens are that it reads."""
+    data = config.to_dict()
+    for name, head in config.heads.items():
+        pool = data["heads"][name].get("pool")
+        if pool is not None and isinstance(head, TokenHeadConfig):
+            pool["dim"] = config.source_dim(head)
+    return data
+
+
 def _written_out(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Widths that follow from others."""
+    """Widths that follow from others; of numbers that only start a weight, whether there is that weight."""
     out: dict[str, Any] = {
         name: _written_out(value) if isinstance(value, Mapping) else value for name, value in data.items()
     }
+    if out.get("kind") == "similarity":
+        out |= {name: out[name] is not None for name in ("temperature", "bias")}
     dim = out.get("dim")
     if dim is None:
         return out

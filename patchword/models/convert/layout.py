@@ -27,6 +27,8 @@ class Read(NamedTuple):
     """Its weights, tied ones once."""
     left_out: dict[str, str]
     """Tensors of theirs that have no part of ours, and what they are."""
+    kept: dict[str, Any]
+    """Settings of theirs that stand beside our model until it is written back."""
 
 
 class Written(NamedTuple):
@@ -72,6 +74,10 @@ class Layout(ABC):
         """More patterns of tensors that follow from others, in such a model."""
         return ()
 
+    def kept(self, settings: Settings) -> dict[str, Any]:
+        """Settings of theirs that say nothing of the model, but of what it is given; they are written back."""
+        return {}
+
     def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
         """The JSON files of a model of ours in this layout; wrong ones, or any error, where it does not fit."""
         raise NotImplementedError
@@ -94,10 +100,18 @@ class Layout(ABC):
         if self.interleaved:
             ours = side_by_side(ours)
         check(config, ours)
-        return Read(config, ours, {name: what for name, what in unread.items() if name not in used})
+        left = {name: what for name, what in unread.items() if name not in used}
+        return Read(config, ours, left, self.kept(facts))
 
-    def write(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Written:
+    def write(
+        self, config: ModelConfig, weights: Mapping[str, Tensor], kept: Mapping[str, Any] | None = None
+    ) -> Written:
         """A model of ours in this layout. What is written is read back first: it has to be the same model.
+
+        Args:
+            config: the model.
+            weights: its weights, tied ones once.
+            kept: what was kept when it was read in this layout; None: it was not.
 
         Raises:
             UserError: it cannot be expressed in it.
@@ -106,6 +120,7 @@ class Layout(ABC):
             raise UserError(f"the layout {self.name} can be read, but not written")
         try:
             files = self.settings(config)
+            files["config.json"] = _joined(files["config.json"], kept or {})
             facts = {key: value for data in files.values() for key, value in data.items()}
             written = Written(files, to_theirs(self.entries(config, Settings(facts, self.name)), dict(weights)))
             again = self.read(facts, written.weights).config
@@ -115,6 +130,12 @@ class Layout(ABC):
         if others:
             raise UserError(f"this model cannot be written in the layout {self.name}, which lacks {', '.join(others)}")
         return written
+
+
+def _joined(data: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings and more of them, in parts within them, too."""
+    inside = {name: _joined(data[name], own) for name, own in more.items() if isinstance(data.get(name), Mapping)}
+    return {**data, **more, **inside}
 
 
 def check(config: ModelConfig, weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -19,20 +19,20 @@ from patchword.config import (
 )
 from patchword.models.convert.clip import statistics, text_entries, text_tower, tower_entries
 from patchword.models.convert.keymap import Entry, linear
-from patchword.models.convert.layout import Layout
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import Asked
+from patchword.models.convert.two_towers import TwoTowersLayout
 from patchword.models.convert.vit import image_tower, patch_map
 
 _POOL = "heads.image.pool"
 
 
-class SiglipLayout(Layout):
+class SiglipLayout(TwoTowersLayout):
     """A text is read off at its last token; theirs are all as long as the longest, without a mask."""
 
     name = "siglip"
     model_types = ("siglip",)
-    ignored = (r".*\.embeddings\.position_ids",)
+    model, processor = "SiglipModel", "SiglipImageProcessor"
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers, two embedding heads, and one that compares them where there is its temperature."""
@@ -78,3 +78,7 @@ class SiglipLayout(Layout):
         yield from linear(f"{theirs}.layernorm", f"{_POOL}.ffn.norm")
         yield from linear(f"{theirs}.mlp.fc1", f"{_POOL}.ffn.step.up_proj")
         yield from linear(f"{theirs}.mlp.fc2", f"{_POOL}.ffn.step.down_proj")
+
+    def widths(self, image: EmbeddingHeadConfig, text: EmbeddingHeadConfig) -> dict[str, dict[str, Any]]:
+        """A picture's vector is as wide as its tower; a text's has a map to that width."""
+        return {"text_config": {"projection_size": text.out_dim}}

@@ -206,15 +206,23 @@ class Added(Transform):
 
 
 class Asked(Transform):
-    """A learned query and the packed maps of attention: the query as its map makes it, and maps of keys and values."""
+    """A learned query and the packed maps of attention: the query as its map makes it, and maps of keys and values.
 
-    invertible = False
+    On the way back the query's map is the identity: the query as a map made it is the same to the bit.
+    """
 
     def to(self, *theirs: Tensor) -> Tensors:
         """[1, Q, D], [3 D, D] and [3 D] -> [Q, D], twice [D, D], twice [D]."""
         probe, weight, bias = theirs
         (query, key, value), offsets = weight.chunk(3), bias.chunk(3)
         return probe[0] @ query.mT + offsets[0], key, value, offsets[1], offsets[2]
+
+    def back(self, *ours: Tensor) -> Tensors:
+        """[Q, D], twice [D, D], twice [D] -> [1, Q, D], [3 D, D] and [3 D]."""
+        queries, key, value, key_offset, value_offset = ours
+        same = torch.eye(len(key), dtype=key.dtype, device=key.device)
+        offsets = torch.cat((torch.zeros_like(key_offset), key_offset, value_offset))
+        return queries[None], torch.cat((same, key, value)), offsets
 
 
 class Chosen(Transform):

@@ -102,18 +102,7 @@ class ViTLayout(Layout):
             classes = cast(LabelHeadConfig, config.heads["label"]).num_classes or 0
             data["id2label"] = {str(i): f"LABEL_{i}" for i in range(classes)}
             data["label2id"] = {f"LABEL_{i}": i for i in range(classes)}
-        height, width = image.image_size
-        pictures = {
-            "image_processor_type": "ViTImageProcessor",
-            "do_resize": True,
-            "size": {"height": height, "width": width},
-            "do_rescale": True,
-            "rescale_factor": 1 / 255,
-            "do_normalize": True,
-            "image_mean": list(image.mean),
-            "image_std": list(image.std),
-        }
-        return {"config.json": data, "preprocessor_config.json": pictures}
+        return {"config.json": data, "preprocessor_config.json": pictures_file(image, "ViTImageProcessor")}
 
 
 def image_tower(settings: Settings, eps: float, activation: str) -> ImageTowerConfig:
@@ -141,6 +130,21 @@ def image_tower(settings: Settings, eps: float, activation: str) -> ImageTowerCo
         ),
         norm=LayerNormConfig(eps=settings.real("layer_norm_eps", eps)),
     )
+
+
+def pictures_file(image: ImageTowerConfig, processor: str) -> dict[str, Any]:
+    """`preprocessor_config.json`: how pictures are prepared for this tower, by their class of that name."""
+    height, width = image.image_size
+    return {
+        "image_processor_type": processor,
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(image.mean),
+        "image_std": list(image.std),
+    }
 
 
 def patch_map(theirs: str, image: ImageTowerConfig) -> Iterator[Entry]:

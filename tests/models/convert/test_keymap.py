@@ -15,6 +15,7 @@ from patchword.models.convert.reorder import order, side_by_side
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import (
     Added,
+    Asked,
     Chain,
     ChannelsLast,
     Chosen,
@@ -78,6 +79,17 @@ def test_what_every_token_gets_is_added_to_its_place() -> None:
     assert torch.equal(back[0], made[0])
     assert back[1].shape == (2, 3)
     assert not back[1].any()
+
+
+def test_a_query_goes_back_as_its_map_made_it() -> None:
+    probe, weight, bias = rand(1, 1, 4), rand(12, 4), rand(12)
+    ours = Asked().to(probe, weight, bias)
+    assert torch.equal(ours[0], probe[0] @ weight[:4].T + bias[:4])
+    back = Asked().back(*ours)
+    assert [t.shape for t in back] == [probe.shape, weight.shape, bias.shape]
+    assert torch.equal(back[1][4:], weight[4:])
+    assert torch.equal(back[2][4:], bias[4:])
+    assert all(torch.equal(a, b) for a, b in zip(Asked().to(*back), ours, strict=True))
 
 
 def test_a_table_of_scores_is_chosen_from() -> None:
