@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
 from patchword.config.core import Config
-from patchword.config.errors import Problem
+from patchword.config.errors import Problem, unknown
 from patchword.config.numbers import Positive
 from patchword.config.pooling import MeanPoolConfig, PoolConfig
 
@@ -45,6 +45,17 @@ class ReaderFusionConfig(MappedFusionConfig):
 
     reader: str = "text"
     """The tower whose tokens the trunk continues."""
+    as_is: tuple[str, ...] = ()
+    """Other towers that are not mapped, whatever `projector` says: their width is the trunk's."""
+
+    def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
+        """Towers to be left as they are that do not exist, or are of another width."""
+        others = {name: width for name, width in widths.items() if name != self.reader}
+        for name in self.as_is:
+            if name not in others:
+                yield Problem("as_is", unknown("tower beside the reader", name, others))
+            elif others[name] != dim:
+                yield Problem("as_is", f"{name} is {others[name]} wide, the trunk {dim}: it has to be mapped")
 
 
 class SummaryConfig(Config):
@@ -63,7 +74,8 @@ class LookingFusionConfig(ReaderFusionConfig):
     """What each other tower's tokens are pooled to first (late fusion); null: they are looked at as they are."""
 
     def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
-        """Heads of the summary that do not divide the width."""
+        """Also heads of the summary that do not divide the width."""
+        yield from super().misfits(widths, dim)
         if self.summary is not None and dim % self.summary.num_heads:
             yield Problem("summary.num_heads", f"dim {dim} is not divisible by num_heads {self.summary.num_heads}")
 
@@ -79,6 +91,10 @@ class PrefixFusionConfig(LookingFusionConfig, kind="prefix"):
 
     joins = True
 
+    opens: bool = False
+    """Whether the reader's first token belongs to the prefix, too: all of it sees that token (PaliGemma, whose prompts
+    end with the token after which the answer begins)."""
+
 
 class JointFusionConfig(LookingFusionConfig, kind="joint"):
     """All tokens in one sequence, the reader's last; in a causal trunk each sees only what stands before it."""
@@ -93,7 +109,8 @@ class FilmFusionConfig(ReaderFusionConfig, kind="film"):
     """How each other tower becomes one vector."""
 
     def misfits(self, widths: Mapping[str, int], dim: int) -> Iterator[Problem]:
-        """Poolings that do not go with the width."""
+        """Also poolings that do not go with the width."""
+        yield from super().misfits(widths, dim)
         yield from under("pool", self.pool.misfits(dim))
 
 

@@ -48,6 +48,8 @@ class ImageTowerConfig(TowerConfig, kind="image"):
     empty: none, as in ViT."""
     cls_token: bool = False
     """Whether a learned token stands before the patches."""
+    gives_cls: bool = True
+    """Whether that token is among what the tower gives; false: only its own layers see it (LLaVA)."""
     mask_token: bool = False
     """Whether a learned token stands for patches that are hidden (masked modelling, Xie et al. 2022)."""
     patch_norm: bool = False
@@ -76,6 +78,8 @@ class ImageTowerConfig(TowerConfig, kind="image"):
             yield Problem(
                 "stem", f"{halved}: patch_size {list(self.patch_size)} is not divisible by {2 ** len(self.stem)}"
             )
+        if not self.gives_cls and not self.cls_token:
+            yield Problem("gives_cls", "is false, but there is no such token: cls_token is false")
         for name in ("mean", "std"):
             if len(getattr(self, name)) != self.channels:
                 yield Problem(name, f"has {len(getattr(self, name))} values for {self.channels} channels")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from patchword.cache import StackCache
 from patchword.config import FeaturesTowerConfig, ImageTowerConfig, TextTowerConfig, TowerConfig, implements
 from patchword.nn import FeatureEmbedding, PatchEmbedding, Stack, TextEmbedding
-from patchword.sequence import Tokens
+from patchword.sequence import SequenceInfo, Tokens
 
 
 class Tower(nn.Module):
@@ -50,6 +50,14 @@ class ImageTower(Tower):
 
     def __init__(self, config: ImageTowerConfig) -> None:
         super().__init__(config, PatchEmbedding(config))
+        self.first = 0 if config.gives_cls else 1
+
+    def forward(self, raw: Any, cache: StackCache | None = None) -> Tokens:
+        """`ImageInput` or a bare tensor -> tokens, without the cls token where it is not given."""
+        x, info = super().forward(raw, cache)
+        if not self.first:
+            return Tokens(x, info)
+        return Tokens(x[:, 1:], SequenceInfo(*(fact if fact is None else fact[:, 1:] for fact in info)))
 
 
 @implements(FeaturesTowerConfig)

@@ -195,6 +195,7 @@ def _errors(config: MaskedImageTaskConfig, model: nn.Module, batch: Batch, place
     head = cast(PatchHead, cast(Model, model).heads[config.head])
     tokens = model(batch.inputs, heads=()).towers[config.image].x
     rows, patches = (place.to(tokens.device) for place in places)
-    predicted = head.proj(tokens[rows, patches + int(tower.embedding.cls is not None)])
+    before = int(tower.embedding.cls is not None) - tower.first
+    predicted = head.proj(tokens[rows, patches + before])
     target = tower.embedding.normalised_patches(cast(ImageInput, batch.inputs[config.image]).pixels)
     return (predicted - target[rows, patches].to(predicted.dtype)).abs()

@@ -27,7 +27,7 @@ from patchword.config import (
     TextTowerConfig,
 )
 from patchword.models.model import Model, count_parameters, tied_names
-from patchword.sequence import TextInput, Tokens
+from patchword.sequence import ImageInput, TextInput, Tokens
 from patchword.testing import randomise
 
 DIM, VOCAB = 12, 17
@@ -165,3 +165,22 @@ def test_a_shared_table_has_its_owners_size() -> None:
     filled = empty.with_vocabularies(lambda name: asked.append(name) or 7)
     assert asked == ["source"]
     assert [tower.vocab_size for tower in filled.towers.values()] == [7, 7]  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def test_a_tower_may_keep_its_cls_token_to_itself() -> None:
+    """The patches have seen it, and it is not among what the tower gives."""
+    config = ImageTowerConfig(dim=DIM, depth=2, image_size=(16, 16), cls_token=True)
+    whole = built(ModelConfig(towers={"image": config}, heads={}))
+    own = built(ModelConfig(towers={"image": config.replace(gives_cls=False)}, heads={}))
+    pixels, size = torch.rand(3, 3, 16, 16), torch.tensor([[16, 16], [8, 16], [0, 0]])
+    for given in (pixels, ImageInput(pixels, size)):
+        want, got = whole({"image": given}).towers["image"], own({"image": given}).towers["image"]
+        assert torch.equal(got.x, want.x[:, 1:])
+        assert torch.equal(got.info.pos, want.info.pos[:, 1:])
+        assert (got.info.valid is None) == (want.info.valid is None)
+        if got.info.valid is not None:
+            assert torch.equal(got.info.valid, want.info.valid[:, 1:])
+    assert own({"image": pixels[:0]}).towers["image"].x.shape == (0, 4, DIM)
+    with pytest.raises(ConfigError, match="no such token"):
+        ImageTowerConfig(gives_cls=False)

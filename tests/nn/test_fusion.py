@@ -9,6 +9,7 @@ import torch
 
 from patchword.config import (
     CrossFusionConfig,
+    FilmFusionConfig,
     FusionConfig,
     JointFusionConfig,
     PrefixFusionConfig,
@@ -123,3 +124,40 @@ def test_one_tower_alone_is_left_as_it_is(kind: type[FusionConfig]) -> None:
     assert fused.start == 0
     assert torch.equal(fused.tokens.x, text.x)
     assert fused.tokens.info._replace(modality=None) == SequenceInfo()
+
+
+@pytest.mark.parametrize("kind", [CrossFusionConfig, PrefixFusionConfig, JointFusionConfig, FilmFusionConfig])
+def test_a_tower_may_be_left_as_it_is(kind: type[FusionConfig]) -> None:
+    fusion, _ = fuse(kind(projector="mlp", as_is=("other",)), parts())
+    assert set(fusion.projectors) == {"image"}
+    wrong = {"image": "image is 12 wide, the trunk 16", "text": "unknown tower", "nobody": "unknown tower"}
+    for name, message in wrong.items():
+        problems = list(kind(as_is=(name,)).misfits(DIMS, 16))
+        assert [problem.path for problem in problems] == ["as_is"]
+        assert message in problems[0].message
+
+
+@pytest.mark.parametrize("side", ["none", "left", "right"])
+def test_the_first_token_of_a_text_may_belong_to_its_prefix(side: str) -> None:
+    """All of the prefix sees the first real token, which sees no later one; nothing else is changed."""
+    starts, ends = {"none": (0, 4), "left": (1, 4), "right": (0, 3)}[side]
+    given, places = parts(batch=1, texts=1), torch.arange(4)
+    valid = None if side == "none" else ((places >= starts) & (places < ends))[None]
+    given["text"] = Tokens(given["text"].x, SequenceInfo(valid=valid))
+    trunk = Subject(Case(CAUSAL)).stack
+    _, plain = fuse(PrefixFusionConfig(), given)
+    fusion, fused = fuse(PrefixFusionConfig(opens=True), given)
+    before, length = trunk(fused.tokens), fused.start
+    assert not torch.equal(before[:, :length], trunk(plain.tokens)[:, :length])
+    for place in range(starts, ends):
+        x = given["text"].x.clone()
+        x[:, place] += 1
+        after = trunk(fusion({**given, "text": given["text"]._replace(x=x)}).tokens)
+        seen = ((after - before).abs().amax(-1)[0] > 0).tolist()
+        assert seen[:length] == [place == starts] * length
+        assert seen[length + starts : length + ends] == [other >= place for other in range(starts, ends)]
+
+
+def test_a_text_without_any_prefix_opens_alone() -> None:
+    given = {"text": parts()["text"]}
+    assert fuse(PrefixFusionConfig(opens=True), given)[1].tokens.info.order is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,12 +87,21 @@ class MappedFusion(Fusion):
         dims: width of each tower, by name.
         dim: width of the trunk (D).
         keep: a tower that is not mapped, since the trunk continues it; None: all are.
+        as_is: others that have the trunk's width and no map.
     """
 
-    def __init__(self, config: MappedFusionConfig, dims: Mapping[str, int], dim: int, keep: str | None = None) -> None:
+    def __init__(
+        self,
+        config: MappedFusionConfig,
+        dims: Mapping[str, int],
+        dim: int,
+        keep: str | None = None,
+        as_is: Sequence[str] = (),
+    ) -> None:
         super().__init__(config, dims, dim)
         self.mapped = [name for name in dims if name != keep]
-        self.projectors = Projectors(config.projector, {name: dims[name] for name in self.mapped}, dim)
+        widths = {name: dims[name] for name in self.mapped if name not in as_is}
+        self.projectors = Projectors(config.projector, widths, dim)
 
     def project(self, parts: Mapping[str, Tokens]) -> list[Tokens]:
         """The towers' tokens at the trunk's width, in the order of the configuration, each marked as its tower's."""

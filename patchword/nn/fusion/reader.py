@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patchword.config import (
@@ -17,7 +18,7 @@ from patchword.config import (
 )
 from patchword.nn.fusion.base import Fused, MappedFusion, spread_tokens
 from patchword.nn.pooling import Summary
-from patchword.sequence import SequenceInfo, Tokens, concat
+from patchword.sequence import SequenceInfo, Tokens, concat, real
 
 
 class ReaderFusion(MappedFusion):
@@ -27,7 +28,7 @@ class ReaderFusion(MappedFusion):
     """Whether the trunk looks at the others' tokens themselves, rather than at what was made of them."""
 
     def __init__(self, config: ReaderFusionConfig, dims: Mapping[str, int], dim: int) -> None:
-        super().__init__(config, dims, dim, keep=config.reader)
+        super().__init__(config, dims, dim, keep=config.reader, as_is=config.as_is)
         self.reader = config.reader
 
     def following(self, tokens: Tokens, kept: Tensor | None) -> Tokens:
@@ -94,13 +95,21 @@ class _Sequence(LookingFusion):
 class PrefixFusion(_Sequence):
     """The others' tokens before the reader's, all with one order: they see one another also in a causal trunk."""
 
+    def __init__(self, config: PrefixFusionConfig, dims: Mapping[str, int], dim: int) -> None:
+        super().__init__(config, dims, dim)
+        self.opens = config.opens
+
     def forward(self, parts: Mapping[str, Tokens]) -> Fused:
         """Tokens of every tower -> one sequence."""
         fused = super().forward(parts)
         tokens, length = fused.tokens, fused.start
         if length:
             places = torch.arange(tokens.x.shape[1], device=tokens.x.device)
-            order = torch.where(places < length, length - 1, places).expand(tokens.x.shape[0], -1)
+            prefix = (places < length)[None]
+            if self.opens:
+                own = real(Tokens(tokens.x[:, length:], parts[self.reader].info))
+                prefix = prefix | F.pad(own & (own.cumsum(-1) == 1), (length, 0))
+            order = torch.where(prefix, length - 1, places).expand(tokens.x.shape[0], -1)
             tokens = Tokens(tokens.x, tokens.info._replace(order=order))
         return fused._replace(tokens=tokens)
 
