@@ -52,5 +52,5 @@ def test_digits_are_said(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_shapes_are_answered(shared: Path, tmp_path: Path) -> None:
     source: dict[str, Any] = {"data.source": str(shared / "data" / "easy_vqa")}
-    run = patchword.train("ref/002", tmp_path / "run", report=False, **(SHAPES | source))
+    run = patchword.train("ref/002-vqa", tmp_path / "run", report=False, **(SHAPES | source))
     assert run.metrics["accuracy"] >= 0.80
