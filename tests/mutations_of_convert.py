@@ -77,8 +77,29 @@ CONVERT_MUTANTS = (
     Mutant(
         "convert: the window of Mistral forgotten",
         "models/convert/llama.py",
-        "                window=window,\n",
+        "            window=window,\n",
         "",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: Gemma's gains as they are stored",
+        "models/convert/paligemma.py",
+        "return tuple(t + 1 for t in theirs)",
+        "return theirs",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: the end of PaliGemma's question not in its prefix",
+        "models/convert/paligemma.py",
+        ", opens=True",
+        "",
+        (PARITY,),
+    ),
+    Mutant(
+        "convert: LLaVA's layers counted one too far",
+        "models/convert/llava.py",
+        "depth + 1 + layer",
+        "depth + layer",
         (PARITY,),
     ),
     Mutant(

@@ -7,7 +7,9 @@ from patchword.models.convert.clip import CLIPLayout
 from patchword.models.convert.gpt2 import GPT2Layout
 from patchword.models.convert.layout import Layout, Read, Written, load, untied
 from patchword.models.convert.llama import LlamaLayout
+from patchword.models.convert.llava import LlavaLayout
 from patchword.models.convert.nanogpt import BigramLayout, ColabGPTLayout, LectureGPTLayout, NanoGPTLayout
+from patchword.models.convert.paligemma import PaliGemmaLayout
 from patchword.models.convert.siglip import SiglipLayout
 from patchword.models.convert.single_stream import SingleStreamLayout
 from patchword.models.convert.t5 import T5Layout
@@ -25,6 +27,8 @@ _KINDS: tuple[type[Layout], ...] = (
     BertLayout,
     CLIPLayout,
     SiglipLayout,
+    LlavaLayout,
+    PaliGemmaLayout,
     T5Layout,
     NanoGPTLayout,
     BigramLayout,

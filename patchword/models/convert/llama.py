@@ -18,6 +18,7 @@ from patchword.config import (
     RotaryPositionConfig,
     RotaryScalingConfig,
     SoftmaxAttentionConfig,
+    StackConfig,
     SwiGLUConfig,
     TextTowerConfig,
     UserError,
@@ -27,9 +28,10 @@ from patchword.models.convert.gpt2 import head_map, tied_names_of
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.settings import Settings, their_activation
+from patchword.models.convert.transforms import SAME, Transform
 
 TEXT = "towers.text"
-_BIASED = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj"}
+_BIASED = ("q_proj", "k_proj", "v_proj")
 _GATED = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -70,53 +72,14 @@ class LlamaLayout(Layout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A causal text tower with rotary positions."""
-        settings.refuse(use_sliding_window=False)
-        kind, heads = KINDS[settings.data.get("model_type", "llama")], settings.number("num_attention_heads")
-        dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps", 1e-6)
-        biased = kind.biased or settings.flag("attention_bias", False)
-        window = settings.number("sliding_window") if kind.windowed and "sliding_window" in settings else None
-        text = TextTowerConfig(
-            dim=dim,
-            depth=settings.number("num_hidden_layers"),
-            vocab_size=settings.number("vocab_size"),
-            max_len=settings.number("max_position_embeddings"),
-            position=_rotary(settings),
-            attention=SoftmaxAttentionConfig(
-                num_heads=heads,
-                num_kv_heads=settings.number("num_key_value_heads", heads),
-                head_dim=settings.number("head_dim", dim // heads),
-                causal=True,
-                window=window,
-                qk_norm=RMSNormConfig(eps=eps) if kind.normed else None,
-                bias=biased,
-                out_bias=biased and not kind.biased,
-            ),
-            ffn=_gated(settings),
-            norm=RMSNormConfig(eps=eps),
-        )
+        text = decoder(settings, kind_of(settings))
         tied = settings.flag("tie_word_embeddings", False)
         return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text", tied=tied)})
 
     def entries(self, config: ModelConfig, settings: Settings) -> Iterator[Entry]:
         """The key map; theirs and ours differ in names alone."""
-        text = config.towers["text"]
-        own, ffn = text.attention, text.ffn
-        assert own is not None
-        assert ffn is not None
         yield Entry(("model.embed_tokens.weight",), (f"{TEXT}.embedding.table.weight",))
-        for i in range(text.depth):
-            theirs, ours = f"model.layers.{i}", f"{TEXT}.stack.blocks.{i}"
-            yield from linear(f"{theirs}.input_layernorm", f"{ours}.self_attn.norm", bias=False)
-            yield from linear(f"{theirs}.post_attention_layernorm", f"{ours}.ffn.norm", bias=False)
-            for name in _BIASED:
-                yield from linear(f"{theirs}.self_attn.{name}", f"{ours}.self_attn.step.{name}", bias=own.bias)
-            yield from linear(f"{theirs}.self_attn.o_proj", f"{ours}.self_attn.step.out_proj", bias=own.out_bias)
-            if own.qk_norm is not None:
-                for name in ("q_norm", "k_norm"):
-                    yield from linear(f"{theirs}.self_attn.{name}", f"{ours}.self_attn.step.{name}", bias=False)
-            for name in _GATED:
-                yield from linear(f"{theirs}.mlp.{name}", f"{ours}.ffn.step.{name}", bias=ffn.bias)
-        yield from linear("model.norm", f"{TEXT}.stack.norm", bias=False)
+        yield from stack_entries("model", f"{TEXT}.stack", config.towers["text"])
         yield from head_map(config)
 
     def ignores(self, config: ModelConfig) -> tuple[str, ...]:
@@ -146,6 +109,69 @@ class LlamaLayout(Layout):
             "tie_word_embeddings": head.tied,
         }
         return {"config.json": data | {name: special[name] for name in kind.writes}}
+
+
+def kind_of(settings: Settings) -> Kind:
+    """Which of these models it is.
+
+    Raises:
+        UserError: none of them.
+    """
+    settings.refuse(model_type=tuple(KINDS))
+    return KINDS[settings.data.get("model_type", "llama")]
+
+
+def decoder(settings: Settings, kind: Kind) -> TextTowerConfig:
+    """The causal text tower that their settings describe.
+
+    Raises:
+        UserError: a setting that cannot be expressed exactly.
+    """
+    settings.refuse(use_sliding_window=False)
+    dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps", 1e-6)
+    heads = settings.number("num_attention_heads")
+    biased = kind.biased or settings.flag("attention_bias", False)
+    window = settings.number("sliding_window") if kind.windowed and "sliding_window" in settings else None
+    return TextTowerConfig(
+        dim=dim,
+        depth=settings.number("num_hidden_layers"),
+        vocab_size=settings.number("vocab_size"),
+        max_len=settings.number("max_position_embeddings"),
+        position=_rotary(settings),
+        attention=SoftmaxAttentionConfig(
+            num_heads=heads,
+            num_kv_heads=settings.number("num_key_value_heads", heads),
+            head_dim=settings.number("head_dim", dim // heads),
+            causal=True,
+            window=window,
+            qk_norm=RMSNormConfig(eps=eps) if kind.normed else None,
+            bias=biased,
+            out_bias=biased and not kind.biased,
+        ),
+        ffn=_gated(settings),
+        norm=RMSNormConfig(eps=eps),
+    )
+
+
+def stack_entries(theirs: str, ours: str, stack: StackConfig, gain: Transform = SAME) -> Iterator[Entry]:
+    """Blocks and the last norm; `gain` is what happens to the weights of norms."""
+    own, ffn = stack.attention, stack.ffn
+    assert own is not None
+    assert ffn is not None
+    for i in range(stack.depth):
+        their_block, block = f"{theirs}.layers.{i}", f"{ours}.blocks.{i}"
+        step, theirs_own = f"{block}.self_attn.step", f"{their_block}.self_attn"
+        yield from linear(f"{their_block}.input_layernorm", f"{block}.self_attn.norm", gain, bias=False)
+        yield from linear(f"{their_block}.post_attention_layernorm", f"{block}.ffn.norm", gain, bias=False)
+        for name in _BIASED:
+            yield from linear(f"{theirs_own}.{name}", f"{step}.{name}", bias=own.bias)
+        yield from linear(f"{theirs_own}.o_proj", f"{step}.out_proj", bias=own.out_bias)
+        if own.qk_norm is not None:
+            for name in ("q_norm", "k_norm"):
+                yield from linear(f"{theirs_own}.{name}", f"{step}.{name}", gain, bias=False)
+        for name in _GATED:
+            yield from linear(f"{their_block}.mlp.{name}", f"{block}.ffn.step.{name}", bias=ffn.bias)
+    yield from linear(f"{theirs}.norm", f"{ours}.norm", gain, bias=False)
 
 
 def _gated(settings: Settings) -> FeedForwardConfig:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from parity_decoders import DECODERS, decoder
 from parity_encoders import ENCODERS
 from parity_fixtures import FIXTURES
+from parity_pictured import PICTURED
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "parity.md"
@@ -32,7 +33,7 @@ class Case(NamedTuple):
 
 def _cases() -> dict[str, Case]:
     found = {n: Case(n, d[0], lambda _, n=n: decoder(n), True) for n, d in DECODERS.items()}
-    found |= {n: Case(n, layout, lambda _, f=f: f(), True) for n, (layout, f) in ENCODERS.items()}
+    found |= {n: Case(n, layout, lambda _, f=f: f(), True) for n, (layout, f) in (ENCODERS | PICTURED).items()}
     return found | {n: Case(n, layout, f, False) for n, (layout, f) in FIXTURES.items()}
 
 
