@@ -381,8 +381,8 @@ MUTANTS = (
     Mutant(
         "fusion: a prefix is causal",
         "nn/fusion/reader.py",
-        "torch.where(places < length, length - 1, places)",
-        "torch.where(places < length, places, places)",
+        "torch.where(prefix, length - 1, places)",
+        "torch.where(prefix, places, places)",
         (FUSION,),
     ),
     Mutant(
