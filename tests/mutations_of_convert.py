@@ -9,6 +9,7 @@ PARITY = "tests/models/convert/test_parity.py"
 ROUND_TRIP = "tests/models/convert/test_round_trip.py"
 PICKLED = "tests/models/convert/test_pickled.py"
 SHAPES = "tests/models/convert/test_shapes.py"
+TWO_TOWERS = "tests/models/convert/test_two_towers.py"
 
 CONVERT_MUTANTS = (
     Mutant(
@@ -108,6 +109,20 @@ CONVERT_MUTANTS = (
         "return (table + second[0],)",
         "return (table,)",
         (KEYMAP,),
+    ),
+    Mutant(
+        "convert: the end of CLIP's texts forgotten",
+        "models/convert/two_towers.py",
+        '_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")',
+        '_TOKENS = ("pad_token_id", "bos_token_id")',
+        (TWO_TOWERS,),
+    ),
+    Mutant(
+        "convert: the start of a temperature compared",
+        "models/convert/compare.py",
+        "out |= {name: out[name] is not None for",
+        "out |= {name: out[name] for",
+        (TWO_TOWERS,),
     ),
     Mutant(
         "shapes: towers do not share their table",

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from foreign import apart, padding, places_of, read, silent, theirs, transformers
-from parity_encoders import STATISTICS, clip_config, ended, pictures, siglip_config, two_towers
+from parity_encoders import MEAN, STATISTICS, STD, clip_config, ended, pictures, siglip_config, two_towers
 
 from patchword.config import (
     AttentionPoolConfig,
@@ -68,6 +69,11 @@ def test_from_pretrained_reads_what_is_written(kind: str, tmp_path: Path) -> Non
         assert apart(got.logits_per_image, want.logits_per_image) < 1e-5
         assert apart(got.image_embeds, want.image_embeds) < 1e-6
         assert apart(got.text_embeds, want.text_embeds) < 1e-6
+    processor = silent(lambda: transformers.AutoImageProcessor.from_pretrained(tmp_path / "back", backend="pil"))
+    shown = np.random.default_rng(5).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    prepared = processor(shown, return_tensors="pt")["pixel_values"][0].movedim(0, -1)
+    want = (shown / 255 - np.array(MEAN)) / np.array(STD)
+    assert apart(prepared.double(), torch.from_numpy(want)) < 1e-5
     mine = create_model(tmp_path / "ours").double().eval()
     assert max(two_towers(again.double(), mine, sides).values()) < 1e-5
 
