@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from each_preset import each_preset
 
 import patchword
 from patchword import load_config
 from patchword.cli import main
 from patchword.config import ModelConfig, UserError
 from patchword.costs import record_of
-from patchword.models.presets import PRESETS, PUBLISHED, preset
+from patchword.models.presets import PUBLISHED, preset
 from patchword.report.walk import render_walk
 from patchword.sequence import Mask, SequenceInfo
 from patchword.sizing.tracing.rehearsal import Rehearsal
@@ -57,7 +58,7 @@ def small() -> Explanation:
 
 
 @pytest.mark.filterwarnings("ignore::patchword.nn.mechanisms.linformer.LinformerCostWarning")  # a published mistake
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", each_preset())
 def test_sums_are_those_of_the_trace_for_every_preset(preset: str) -> None:
     shallow = {"model.image.depth": 3, "model.trunk.depth": 2} if preset == "captioner-base" else {}
     shallow = {"model.image.depth": 2} if "vit-" in preset else shallow

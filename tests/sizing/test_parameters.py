@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from each_preset import each_preset
 
 import patchword
 from patchword.models.create import planned_model
-from patchword.models.presets import PRESETS, load_config
+from patchword.models.presets import load_config
 
 SMALL: dict[str, Any] = {
     "model.image.dim": 32,
@@ -50,7 +51,7 @@ def counted(settings: dict[str, Any], preset: str = "captioner-tiny") -> tuple[i
 
 
 @pytest.mark.filterwarnings("ignore:linformer attention pools")  # a published model does
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", each_preset())
 def test_of_every_preset(preset: str) -> None:
     found = patchword.size(preset, "inference", batch=1)
     assert (found.total.parameters, found.tied, found.buffers) == counted({}, preset)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from each_preset import each_preset
 from test_size import plain
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
@@ -68,7 +69,7 @@ def check_all(ops: list[Op]) -> None:
                 assert made == [op.written], op.signature
 
 
-@pytest.mark.parametrize("preset", [name for name in PRESETS if fits_narrow(preset(name))])
+@pytest.mark.parametrize("preset", each_preset(*(name for name in PRESETS if fits_narrow(preset(name)))))
 def test_every_operation_of_a_preset_can_be_remade(preset: str) -> None:
     check_all(traced(load_config(preset, NARROW)))
 
