@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from patchword.config import UserError
-from patchword.data.tables import Row
+from patchword.data.rows import Row
 
 
-class ArrowTable:
+class ArrowTable(ABC):
     """Record batches as rows; columns that nobody wants are not read.
 
     Of a cell with named parts (`translation: {en, fr}`), each part is a column, too: `translation.en`.
@@ -29,9 +30,9 @@ class ArrowTable:
         self.columns = (*schema.names, *self._inner)
         self._classes = _class_names(schema.metadata or {})
 
+    @abstractmethod
     def batches(self, columns: Sequence[str]) -> Iterator[Any]:
         """Record batches of these columns of the file."""
-        raise NotImplementedError
 
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Each row, counted from 1."""

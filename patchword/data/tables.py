@@ -6,19 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from patchword.config import UserError
 from patchword.data.json_layouts import rows_of
-
-
-class Row(NamedTuple):
-    """Some cells of one row."""
-
-    number: int
-    """Its line in the file, or its number among the rows; from 1."""
-    cells: tuple[Any, ...]
-    """In the order that was asked for; None where the row has no such cell."""
+from patchword.data.rows import Row
 
 
 class Table(Protocol):
