@@ -14,6 +14,7 @@ from torch import nn
 from patchword.config import (
     ChoosingTaskConfig,
     GenerativeVQATaskConfig,
+    QuestionTaskConfig,
     SayingTaskConfig,
     UserError,
     VQATaskConfig,
@@ -94,7 +95,7 @@ class GenerativeVQATask(SayingTask):
         return {name: sum(marks) / len(marks) for name, marks in sorted(right.items())} | agreement(predictions)
 
 
-def questions(config: VQATaskConfig | GenerativeVQATaskConfig, record: Record) -> list[Asked]:
+def questions(config: QuestionTaskConfig, record: Record) -> list[Asked]:
     """What is asked about a record.
 
     Answers to one question are in a row: neighbours with the same question are one question that several people

@@ -14,7 +14,7 @@ from patchword.config.tasks.retrieval import RetrievalTaskConfig, ZeroShotConfig
 from patchword.config.tasks.saying import SayingTaskConfig
 from patchword.config.tasks.several import OneOfSeveralConfig, SeveralTasksConfig
 from patchword.config.tasks.translation import TranslationTaskConfig
-from patchword.config.tasks.vqa import GenerativeVQATaskConfig, VQATaskConfig
+from patchword.config.tasks.vqa import GenerativeVQATaskConfig, QuestionTaskConfig, VQATaskConfig
 
 __all__ = [
     "CaptioningTaskConfig",
@@ -27,6 +27,7 @@ __all__ = [
     "MaskedImageTaskConfig",
     "MaskedLanguageTaskConfig",
     "OneOfSeveralConfig",
+    "QuestionTaskConfig",
     "RetrievalTaskConfig",
     "SayingTaskConfig",
     "SeveralTasksConfig",
