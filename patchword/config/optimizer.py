@@ -56,8 +56,8 @@ class MuonConfig(OptimizerConfig, kind="muon"):
     """Highest learning rate of those matrices."""
     momentum: Decay = 0.95
     """Decay of their running mean of the gradient."""
-    iterations: Annotated[int, Gt(0)] = 5
-    """Newton-Schulz steps that make the directions of a step alike."""
+    iterations: Annotated[int, Gt(0)] = 4
+    """Polynomials that make the directions of a step alike (Polar Express, Amsel et al. 2025)."""
 
 
 # ------------------------------------------------------------------ schedules

@@ -31,7 +31,7 @@ class Muon(torch.optim.AdamW):
     """AdamW, but for matrices of maps within blocks.
 
     Of such a matrix, the running mean of the gradient is brought close to the nearest matrix whose singular values are
-    all 1 (Jordan et al. 2024), in fp32, matrices of one shape together.
+    all 1 (Jordan et al. 2024; by the polynomials of Amsel et al. 2025), in fp32, matrices of one shape together.
     """
 
     def __init__(self, config: MuonConfig, groups: Sequence[Group]) -> None:
@@ -78,19 +78,29 @@ class Muon(torch.optim.AdamW):
         return parameter.grad.lerp(mean, self.momentum)
 
 
-_FIRST, _THIRD, _FIFTH = 3.4445, -4.7750, 2.0315  # Jordan's: singular values end between 0.7 and 1.2, soon
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+    (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+    (2.300652019954817, -1.6689039845747493, 0.4188073119525673),
+    (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+)
+"""Factors of s, s^3 and s^5, step by step: the best for singular values from 0.001 to 1 (Amsel et al. 2025)."""
+_LAST = (1.875, -1.25, 0.375)  # what they tend to
 
 
 def orthogonal(x: Tensor, iterations: int) -> Tensor:
-    """Wide matrices [..., n, m], n <= m, with their singular values brought near 1 by Newton-Schulz steps.
+    """Wide matrices [..., n, m], n <= m, with their singular values brought near 1 by as many polynomials of degree 5.
 
-    All steps are polynomials of x x^T, [n, n]: they are multiplied there, and with x once, at the end.
+    All of them are polynomials of x x^T, [n, n]: they are multiplied there, and with x once, at the end.
     """
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     gram, product = x @ x.mT, None
     for i in range(iterations):
-        factor = _THIRD * gram + _FIFTH * (gram @ gram)
-        factor.diagonal(dim1=-2, dim2=-1).add_(_FIRST)
+        first, third, fifth = POLAR_EXPRESS[i] if i < len(POLAR_EXPRESS) else _LAST
+        factor = third * gram + fifth * (gram @ gram)
+        factor.diagonal(dim1=-2, dim2=-1).add_(first)
         product = factor if product is None else factor @ product
         if i + 1 < iterations:
             gram = factor @ gram @ factor

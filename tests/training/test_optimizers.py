@@ -26,7 +26,8 @@ from patchword.training.optim import (
     optimizer_tensors,
     set_rate,
 )
-from patchword.training.optimizers import orthogonal
+from patchword.training.optimizers import POLAR_EXPRESS, orthogonal
+from patchword.training.schedule import Schedule
 from patchword.training.weights import load_tensors, save_tensors
 
 INNER = ("q_proj", "k_proj", "v_proj", "out_proj", "up_proj", "down_proj")
@@ -82,24 +83,37 @@ def test_what_decays(decays: str, some: object) -> None:
         torch.testing.assert_close(parameter.detach(), before[name] * (0.75 if wanted else 1.0))
 
 
-def newton_schulz(x: Tensor, iterations: int) -> Tensor:
-    """As it is published: step by step on the matrix itself."""
-    x = x / x.norm()
-    for _ in range(iterations):
+def polar(x: Tensor, iterations: int) -> Tensor:
+    """As it is published: of the matrix itself, step by step, its coefficients from `POLAR_EXPRESS`."""
+    x = x / (x.norm() + 1e-7)
+    for first, third, fifth in [*POLAR_EXPRESS, *[(1.875, -1.25, 0.375)] * iterations][:iterations]:
         gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        x = first * x + (third * gram + fifth * gram @ gram) @ x
     return x
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (3, 9), (1, 4)])
-@pytest.mark.parametrize("iterations", [1, 3, 5])
-def test_steps_of_newton_and_schulz(shape: tuple[int, int], iterations: int) -> None:
+@pytest.mark.parametrize("iterations", [1, 3, 5, 8])
+def test_polynomials_of_the_matrix(shape: tuple[int, int], iterations: int) -> None:
     x = torch.randn(4, *shape, dtype=torch.float64)
     found = orthogonal(x, iterations)
     for got, own in zip(found, x, strict=True):
-        torch.testing.assert_close(got, newton_schulz(own, iterations), atol=1e-6, rtol=1e-6)
-    if iterations == 5:
-        assert (torch.linalg.svdvals(found) - 1).abs().max() < 0.6
+        torch.testing.assert_close(got, polar(own, iterations), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("iterations", "off"), [(3, 0.867), (4, 0.561), (5, 0.125), (6, 0.0013), (8, 1e-6)])
+def test_singular_values_of_three_orders_end_near_1(iterations: int, off: float) -> None:
+    """Of the whole range that the coefficients are made for; the largest error is theirs, neither more nor less."""
+    values = torch.logspace(-3, 0, 4000, dtype=torch.float64)
+    first, third, fifth = (torch.tensor(column, dtype=torch.float64) for column in zip(*POLAR_EXPRESS, strict=True))
+    for i in range(iterations):
+        a, b, c = (first[i], third[i], fifth[i]) if i < len(first) else (1.875, -1.25, 0.375)
+        values = a * values + b * values**3 + c * values**5
+    assert 0.9 * off < (values - 1).abs().max() < off or iterations == 8
+    left, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(7, 5, dtype=torch.float64))
+    x = left @ torch.diag(torch.tensor([1.0, 0.5, 0.1, 0.01, 0.003], dtype=torch.float64)) @ right.T
+    assert (torch.linalg.svdvals(orthogonal(x, iterations)) - 1).abs().max() < off
 
 
 def test_nothing_stays_nothing() -> None:
@@ -121,8 +135,8 @@ def test_muon_moves_matrices_of_blocks_and_adamw_the_rest(tied: bool) -> None:
         assert got.grad is not None
         gradient = got.grad.double()
         mean = 0.1 * gradient
-        step = newton_schulz(gradient.lerp(mean, 0.9), 5) if got.shape[0] <= got.shape[1] else None
-        step = newton_schulz(gradient.lerp(mean, 0.9).T, 5).T if step is None else step
+        step = polar(gradient.lerp(mean, 0.9), 4) if got.shape[0] <= got.shape[1] else None
+        step = polar(gradient.lerp(mean, 0.9).T, 4).T if step is None else step
         want = before[name] * (1 - 0.1 * 0.1) - 0.1 * max(1.0, got.shape[0] / got.shape[1]) ** 0.5 * step
         torch.testing.assert_close(got.detach().double(), want, atol=1e-4, rtol=1e-4)
 
@@ -155,7 +169,7 @@ def test_a_frozen_matrix_stays() -> None:
 
 
 def test_a_schedule_of_steps() -> None:
-    schedule = StepScheduleConfig(warmup=0, every=3, factor=0.5).build(9)
+    schedule: Schedule = StepScheduleConfig(warmup=0, every=3, factor=0.5).build(9)
     assert [schedule.factor(step, 0.0) for step in range(1, 10)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
     warmed = StepScheduleConfig(warmup=2, every=4, factor=0.1).build(8)
     assert [round(warmed.factor(step, 0.0), 3) for step in range(1, 9)] == [0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]
