@@ -84,7 +84,7 @@ CONVERT_MUTANTS = (
     ),
     Mutant(
         "convert: Gemma's gains as they are stored",
-        "models/convert/paligemma.py",
+        "models/convert/quirks.py",
         "return tuple(t + 1 for t in theirs)",
         "return theirs",
         (PARITY,),
@@ -105,7 +105,7 @@ CONVERT_MUTANTS = (
     ),
     Mutant(
         "convert: BERT's first segment forgotten",
-        "models/convert/transforms.py",
+        "models/convert/quirks.py",
         "return (table + second[0],)",
         "return (table,)",
         (KEYMAP,),

@@ -22,8 +22,8 @@ from patchword.config import (
 )
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Layout
+from patchword.models.convert.quirks import Added
 from patchword.models.convert.settings import Settings, their_activation
-from patchword.models.convert.transforms import Added
 
 TEXT = "towers.text"
 _BLOCK = {

@@ -9,25 +9,20 @@ from torch import Tensor
 
 from patchword.config import (
     FeedForwardConfig,
-    GLUConfig,
     LanguageHeadConfig,
-    LinearRotaryScalingConfig,
-    Llama3RotaryScalingConfig,
     ModelConfig,
     RMSNormConfig,
     RotaryPositionConfig,
-    RotaryScalingConfig,
     SoftmaxAttentionConfig,
     StackConfig,
-    SwiGLUConfig,
     TextTowerConfig,
-    UserError,
-    YarnRotaryScalingConfig,
 )
+from patchword.models.convert.feed_forwards import activation_of, gated
 from patchword.models.convert.gpt2 import head_map, tied_names_of
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
-from patchword.models.convert.settings import Settings, their_activation
+from patchword.models.convert.rotary import rotary, their_rotary
+from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import SAME, Transform
 
 TEXT = "towers.text"
@@ -103,9 +98,9 @@ class LlamaLayout(Layout):
             "num_attention_heads": own.num_heads,
             "num_key_value_heads": own.num_kv_heads or own.num_heads,
             "head_dim": own.width(text.dim),
-            "hidden_act": their_activation(ffn.activation) if isinstance(ffn, GLUConfig) else "silu",
+            "hidden_act": activation_of(ffn),
             "rms_norm_eps": cast(RMSNormConfig, text.norm).eps,
-            "rope_parameters": _rope(cast(RotaryPositionConfig, text.position)),
+            "rope_parameters": their_rotary(cast(RotaryPositionConfig, text.position)),
             "tie_word_embeddings": head.tied,
         }
         return {"config.json": data | {name: special[name] for name in kind.writes}}
@@ -137,7 +132,7 @@ def decoder(settings: Settings, kind: Kind) -> TextTowerConfig:
         depth=settings.number("num_hidden_layers"),
         vocab_size=settings.number("vocab_size"),
         max_len=settings.number("max_position_embeddings"),
-        position=_rotary(settings),
+        position=rotary(settings),
         attention=SoftmaxAttentionConfig(
             num_heads=heads,
             num_kv_heads=settings.number("num_key_value_heads", heads),
@@ -148,7 +143,11 @@ def decoder(settings: Settings, kind: Kind) -> TextTowerConfig:
             bias=biased,
             out_bias=biased and not kind.biased,
         ),
-        ffn=_gated(settings),
+        ffn=gated(
+            settings.activation("hidden_act", "silu"),
+            settings.number("intermediate_size"),
+            settings.flag("mlp_bias", False),
+        ),
         norm=RMSNormConfig(eps=eps),
     )
 
@@ -172,64 +171,3 @@ def stack_entries(theirs: str, ours: str, stack: StackConfig, gain: Transform = 
         for name in _GATED:
             yield from linear(f"{their_block}.mlp.{name}", f"{block}.ffn.step.{name}", bias=ffn.bias)
     yield from linear(f"{theirs}.norm", f"{ours}.norm", gain, bias=False)
-
-
-def _gated(settings: Settings) -> FeedForwardConfig:
-    activation, hidden = settings.activation("hidden_act", "silu"), settings.number("intermediate_size")
-    bias = settings.flag("mlp_bias", False)
-    if activation == "silu":
-        return SwiGLUConfig(hidden_dim=hidden, bias=bias)
-    return GLUConfig(hidden_dim=hidden, activation=activation, bias=bias)
-
-
-# ------------------------------------------------------------------ rotary positions
-
-
-def _rotary(settings: Settings) -> RotaryPositionConfig:
-    """`rope_parameters`, or what stood in its place before: `rope_theta` and `rope_scaling`."""
-    rope = settings.part("rope_parameters" if "rope_parameters" in settings else "rope_scaling")
-    theta = rope.real("rope_theta", settings.real("rope_theta", 10_000.0))
-    share = rope.real("partial_rotary_factor", settings.real("partial_rotary_factor", 1.0))
-    return RotaryPositionConfig(theta=theta, share=share, scaling=_scaling(rope, settings))
-
-
-def _scaling(rope: Settings, settings: Settings) -> RotaryScalingConfig | None:
-    kind = rope.data.get("rope_type", rope.data.get("type", "default"))
-    if kind == "default":
-        return None
-    if kind == "linear":
-        return LinearRotaryScalingConfig(factor=rope.real("factor"))
-    if kind == "yarn":
-        rope.refuse(attention_factor=(), mscale=(), mscale_all_dim=(), truncate=True)
-        return YarnRotaryScalingConfig(
-            factor=rope.real("factor"),
-            trained_len=rope.number("original_max_position_embeddings", settings.number("max_position_embeddings")),
-            beta_fast=rope.real("beta_fast", 32.0),
-            beta_slow=rope.real("beta_slow", 1.0),
-        )
-    if kind == "llama3":
-        return Llama3RotaryScalingConfig(
-            factor=rope.real("factor"),
-            trained_len=rope.number("original_max_position_embeddings"),
-            beta_fast=rope.real("high_freq_factor"),
-            beta_slow=rope.real("low_freq_factor"),
-        )
-    raise UserError(f"{rope.source}: rotary scaling {kind!r} has no counterpart here; linear, yarn and llama3 have")
-
-
-def _rope(position: RotaryPositionConfig) -> dict[str, Any]:
-    data: dict[str, Any] = {"rope_theta": position.theta, "rope_type": "default"}
-    if position.share != 1:
-        data["partial_rotary_factor"] = position.share
-    scaling = position.scaling
-    if isinstance(scaling, LinearRotaryScalingConfig):
-        data |= {"rope_type": "linear", "factor": scaling.factor}
-    elif isinstance(scaling, YarnRotaryScalingConfig):
-        data |= {"rope_type": "yarn", "factor": scaling.factor, "beta_fast": scaling.beta_fast}
-        data |= {"beta_slow": scaling.beta_slow, "original_max_position_embeddings": scaling.trained_len}
-    elif isinstance(scaling, Llama3RotaryScalingConfig):
-        data |= {"rope_type": "llama3", "factor": scaling.factor, "high_freq_factor": scaling.beta_fast}
-        data |= {"low_freq_factor": scaling.beta_slow, "original_max_position_embeddings": scaling.trained_len}
-    elif scaling is not None:
-        raise UserError(f"rotary scaling {scaling.kind!r} cannot be written in this layout")
-    return data

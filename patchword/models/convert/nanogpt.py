@@ -18,8 +18,9 @@ from patchword.config import (
 from patchword.models.convert.gpt2 import QKV
 from patchword.models.convert.keymap import Entry, linear, packed
 from patchword.models.convert.layout import Layout
+from patchword.models.convert.quirks import Chosen
 from patchword.models.convert.settings import Settings
-from patchword.models.convert.transforms import Chain, Chosen, Joined, Scaled, Split
+from patchword.models.convert.transforms import Chain, Joined, Scaled, Split
 
 TEXT = "towers.text"
 _BLOCK = {

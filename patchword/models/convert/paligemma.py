@@ -32,8 +32,8 @@ from patchword.models.convert.llava import (
     vision_entries,
     with_defaults,
 )
+from patchword.models.convert.quirks import FromOne
 from patchword.models.convert.settings import Settings
-from patchword.models.convert.transforms import Tensors, Transform
 from patchword.models.convert.vit import image_tower
 
 _GEMMA = {
@@ -48,18 +48,6 @@ _GEMMA = {
     "hidden_act": "gelu_pytorch_tanh",
 }
 _TANH = ("gelu", "gelu_pytorch_tanh")  # Gemma's first files say gelu where it means the other
-
-
-class FromOne(Transform):
-    """Gains of norms, which Gemma keeps as what they are more than one."""
-
-    def to(self, *theirs: Tensor) -> Tensors:
-        """Plus one."""
-        return tuple(t + 1 for t in theirs)
-
-    def back(self, *ours: Tensor) -> Tensors:
-        """Minus one."""
-        return tuple(t - 1 for t in ours)
 
 
 class PaliGemmaLayout(Layout):

@@ -19,8 +19,8 @@ from patchword.config import (
 )
 from patchword.models.convert.clip import statistics, text_entries, text_tower, tower_entries
 from patchword.models.convert.keymap import Entry, linear
+from patchword.models.convert.quirks import Asked
 from patchword.models.convert.settings import Settings
-from patchword.models.convert.transforms import Asked
 from patchword.models.convert.two_towers import TwoTowersLayout
 from patchword.models.convert.vit import image_tower, patch_map
 

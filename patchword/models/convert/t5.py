@@ -10,7 +10,6 @@ from torch import Tensor
 from patchword.config import (
     CrossFusionConfig,
     FeedForwardConfig,
-    GLUConfig,
     LanguageHeadConfig,
     ModelConfig,
     NoPositionConfig,
@@ -19,15 +18,17 @@ from patchword.config import (
     SoftmaxAttentionConfig,
     StackConfig,
     StandardFeedForwardConfig,
-    SwiGLUConfig,
     TextTowerConfig,
     UserError,
 )
+from patchword.models.convert.feed_forwards import activation_of, gated, is_gated
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
-from patchword.models.convert.settings import Settings, their_activation
+from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import SAME, Scaled
 
+_MEANT = {"gated-gelu": "gated-gelu_new"}
+"""What a word for a feed-forward has always meant: here the approximation with tanh."""
 _PROJECTIONS = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "out_proj"}
 
 
@@ -136,8 +137,8 @@ def _stack(theirs: str, ours: str, config: StackConfig) -> Iterator[Entry]:
     steps = [("SelfAttention", "self_attn")]
     if config.cross_attention is not None:
         steps.append(("EncDecAttention", "cross_attn"))
-    gated = not isinstance(config.ffn, StandardFeedForwardConfig)
-    maps = {"wi_0": "gate_proj", "wi_1": "up_proj"} if gated else {"wi": "up_proj"}
+    assert config.ffn is not None
+    maps = {"wi_0": "gate_proj", "wi_1": "up_proj"} if is_gated(config.ffn) else {"wi": "up_proj"}
     for i in range(config.depth):
         block = f"{ours}.blocks.{i}"
         for number, (their_step, our_step) in enumerate(steps):
@@ -152,28 +153,19 @@ def _stack(theirs: str, ours: str, config: StackConfig) -> Iterator[Entry]:
 
 
 def _feed_forward(settings: Settings) -> FeedForwardConfig:
-    kind, hidden = settings.data.get("feed_forward_proj", "relu"), settings.number("d_ff", 2048)
-    gated, _, name = kind.rpartition("-")
-    if gated not in ("", "gated"):
-        raise UserError(f"{settings.source}: feed_forward_proj {kind!r} has no counterpart here")
-    # "gated-gelu" has always meant the approximation with tanh
-    facts = Settings({"act": "gelu_new" if kind == "gated-gelu" else name}, settings.source)
-    activation = facts.activation("act", "relu")
-    if not gated:
-        return StandardFeedForwardConfig(hidden_dim=hidden, activation=activation, bias=False)
-    if activation == "silu":
-        return SwiGLUConfig(hidden_dim=hidden, bias=False)
-    return GLUConfig(hidden_dim=hidden, activation=activation, bias=False)
+    word, hidden = str(settings.data.get("feed_forward_proj", "relu")), settings.number("d_ff", 2048)
+    gate, _, name = _MEANT.get(word, word).rpartition("-")
+    if gate not in ("", "gated"):
+        raise UserError(f"{settings.source}: feed_forward_proj {word!r} has no counterpart here")
+    activation = Settings({"act": name}, settings.source).activation("act", "relu")
+    if gate:
+        return gated(activation, hidden, bias=False)
+    return StandardFeedForwardConfig(hidden_dim=hidden, activation=activation, bias=False)
 
 
 def _their_feed_forward(ffn: FeedForwardConfig) -> str:
-    """Their word for it; what they lack shows when it is read back."""
-    if isinstance(ffn, SwiGLUConfig):
-        return "gated-silu"
-    name = cast(StandardFeedForwardConfig | GLUConfig, ffn).activation
-    if not isinstance(ffn, GLUConfig):
-        return their_activation(name)
-    return "gated-gelu" if name == "gelu_tanh" else f"gated-{their_activation(name)}"
+    word = f"gated-{activation_of(ffn)}" if is_gated(ffn) else activation_of(ffn)
+    return {meant: said for said, meant in _MEANT.items()}.get(word, word)
 
 
 def _tied(weights: Mapping[str, Tensor]) -> bool:

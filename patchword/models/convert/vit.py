@@ -20,8 +20,9 @@ from patchword.config import (
 )
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
+from patchword.models.convert.quirks import Patches
 from patchword.models.convert.settings import Settings, their_activation
-from patchword.models.convert.transforms import Patches, Unwrapped
+from patchword.models.convert.transforms import Unwrapped
 
 IMAGE = "towers.image"
 _QKV = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}

@@ -17,8 +17,9 @@ from patchword.config import (
 )
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
+from patchword.models.convert.quirks import ChannelsLast
 from patchword.models.convert.settings import Settings
-from patchword.models.convert.transforms import ChannelsLast, Unwrapped
+from patchword.models.convert.transforms import Unwrapped
 
 IMAGE = "towers.image"
 

@@ -11,16 +11,12 @@ from torch import Tensor
 from patchword.config import UserError
 from patchword.models.convert import LAYOUTS
 from patchword.models.convert.keymap import Entry, linear, renamed, to_ours, to_theirs
+from patchword.models.convert.quirks import Added, Asked, ChannelsLast, Chosen, Patches
 from patchword.models.convert.reorder import order, side_by_side
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import (
-    Added,
-    Asked,
     Chain,
-    ChannelsLast,
-    Chosen,
     Joined,
-    Patches,
     Scaled,
     Split,
     SplitHeads,
@@ -172,6 +168,7 @@ BERT: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention
     [
         ("llama", LLAMA | {"rope_parameters": {"rope_type": "longrope"}}, "rotary scaling 'longrope'"),
         ("llama", LLAMA | {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rotary scaling 'dynamic'"),
+        ("llama", LLAMA | {"rope_parameters": {"sliding_attention": {}}}, "several kinds of layers with angles"),
         ("llama", LLAMA | {"use_sliding_window": True}, "use_sliding_window True has no counterpart"),
         ("llama", LLAMA | {"hidden_act": "gelly"}, "unknown activation 'gelly'; did you mean 'gelu'"),
         ("llama", LLAMA | {"hidden_size": "8"}, "hidden_size should be a whole number"),
