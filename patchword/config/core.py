@@ -33,6 +33,8 @@ class Config:
     family: ClassVar[str]
     shorthand: ClassVar[str | None] = None
     """Name of a mapping field whose entries may be addressed without it: `model.image` for `model.towers.image`."""
+    gone: ClassVar[frozenset[str]] = frozenset()
+    """Settings that there were: files of before may have them as null."""
     implementation: ClassVar[Any] = None
     if typing.TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -249,7 +251,7 @@ def _load(data: Any, cls: type[Config], path: str) -> tuple[Any, list[Problem]]:
         if key in hints:
             values[key], wrong = _load_field(value, hints[key], _join(path, key))
             found += wrong
-        else:
+        elif value is not None or key not in cls.gone:
             found.append(Problem(_join(path, key), unknown("field", key, hints)))
             if (meant := nearest(key, [name for name in hints if name not in data])) is not None:
                 values[meant] = UNREAD  # a misspelt field is not judged by its default

@@ -35,13 +35,7 @@ class LanguageHeadConfig(TokenHeadConfig, kind="language"):
     """A map of the tokens, this function and a norm come before the scores (Devlin et al. 2019); null: nothing does."""
     norm: NormConfig = LayerNormConfig()
     """The norm of `transform`."""
-    num_said: Positive | None = None
-    """Only so many entries, the first ones, have a score: the others are read and never said; null: all have."""
-
-    def problems(self) -> Iterator[Problem]:
-        """A tied map, which has a score for each row."""
-        if self.tied and self.num_said is not None:
-            yield Problem("num_said", "a tied map scores every entry of the table: set tied to false")
+    gone = frozenset({"num_said"})
 
 
 class ScoresHeadConfig(TokenHeadConfig, kind="scores"):

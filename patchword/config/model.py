@@ -140,9 +140,9 @@ class ModelConfig(Config):
                     f"{where}.tied",
                     f"the table of {head.text} is {texts[head.text].dim} wide, its tokens {dim}",
                 )
-            elif (head.num_said or 0) > (texts[head.text].vocab_size or head.num_said or 0):
-                message = f"{head.num_said} is more than the {texts[head.text].vocab_size} entries of {head.text}"
-                yield Problem(f"{where}.num_said", message)
+            elif head.tied and (own := texts.get(texts[head.text].shares or head.text)) and own.min_rows is not None:
+                message = f"a tied map scores every row of the table of {head.text}, also those that nothing says"
+                yield Problem(f"{where}.tied", f"{message} (min_rows {own.min_rows}): set tied to false")
         if isinstance(head, ScoresHeadConfig):
             text = self.towers.get(head.text)
             if isinstance(text, TextTowerConfig) and text.vocab_size not in (None, dim):

@@ -25,13 +25,22 @@ class TextTowerConfig(TowerConfig, kind="text"):
     """Token ids to vectors."""
 
     vocab_size: Positive | None = None
-    """Rows of the embedding table (V); null: as many as the tokenizer has, or as the table that it shares."""
+    """Entries of the vocabulary (V); null: as many as the tokenizer has, or as the tower whose table it shares."""
+    min_rows: Positive | None = None
+    """Rows that the embedding table has at least: those beyond the vocabulary are read and never said; null: there are
+    none."""
     max_len: Positive = 64
     """The longest text, in tokens."""
     embed_scale: bool = False
     """Whether embeddings are multiplied by sqrt(dim), as in Vaswani et al. 2017."""
     shares: str | None = None
     """Another text tower whose embedding table is this one's, too (Vaswani et al. 2017); null: it has its own."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Also rows for a table that is another tower's."""
+        yield from super().problems()
+        if self.shares is not None and self.min_rows is not None:
+            yield Problem("min_rows", f"the table is that of {self.shares}: set it there")
 
 
 class ImageTowerConfig(TowerConfig, kind="image"):

@@ -89,7 +89,8 @@ class Model(nn.Module):
             return head.build()
         dim = self.config.source_dim(head)
         if isinstance(head, LanguageHeadConfig):
-            return head.build(dim, cast(TextTower, self.towers[head.text]).embedding.table)
+            vocab_size = cast(TextTowerConfig, self.config.towers[head.text]).vocab_size
+            return head.build(dim, cast(TextTower, self.towers[head.text]).embedding.table, vocab_size)
         if isinstance(head, PatchHeadConfig):
             return head.build(dim, cast(ImageTower, self.towers[head.source]).embedding.numbers)
         return head.build(dim)

@@ -16,7 +16,8 @@ from patchword.nn.positions.learned import LearnedPosition
 
 TRUNK = "trunk"
 _SHOWN = 3
-_FREE = ("init_from", "shares", "vocab_size", "max_len", "image_size", "depth", "dropout", "drop_path", "embed_dropout")
+_SIZES = ("vocab_size", "min_rows", "max_len", "image_size", "depth")
+_FREE = ("init_from", "shares", *_SIZES, "dropout", "drop_path", "embed_dropout")
 """Settings that say nothing of what a weight means, or that shapes tell."""
 
 

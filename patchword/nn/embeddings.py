@@ -19,7 +19,7 @@ class TextEmbedding(nn.Module):
         super().__init__()
         if config.vocab_size is None:
             raise UserError("text tower: vocab_size is not known yet; it follows from the tokenizer, or set vocab_size")
-        self.table = nn.Embedding(config.vocab_size, config.dim)
+        self.table = nn.Embedding(max(config.vocab_size, config.min_rows or 0), config.dim)
         self.scale = config.dim**0.5 if config.embed_scale else 1.0
         self.places = Places(extent=(config.max_len,))
 

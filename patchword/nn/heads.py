@@ -50,13 +50,14 @@ class LanguageHead(nn.Module):
     Args:
         config: whether it is tied, and has an offset.
         dim: width of the tokens (D).
-        table: the embedding table of its text tower, [V, D' ].
+        table: the embedding table of its text tower, [at least V, D' ].
+        vocab_size: entries of that tower's vocabulary (V).
     """
 
-    def __init__(self, config: LanguageHeadConfig, dim: int, table: nn.Embedding) -> None:
+    def __init__(self, config: LanguageHeadConfig, dim: int, table: nn.Embedding, vocab_size: int) -> None:
         super().__init__()
         self.transform = Transform(config.transform, config.norm, dim) if config.transform is not None else None
-        self.proj = nn.Linear(dim, config.num_said or table.num_embeddings, bias=config.bias)
+        self.proj = nn.Linear(dim, vocab_size, bias=config.bias)
         if config.tied:
             self.proj.weight = table.weight
 

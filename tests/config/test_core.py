@@ -227,6 +227,12 @@ def test_a_misspelt_field_is_not_judged_by_its_default() -> None:
     assert list(problems(lambda: RunConfig.from_dict(data))) == ["model.fussion"]
 
 
+def test_a_setting_that_is_gone_is_read_where_it_said_nothing() -> None:
+    assert LanguageHeadConfig.from_dict({"kind": "language", "num_said": None}) == LanguageHeadConfig()
+    with pytest.raises(ConfigError, match="num_said"):
+        LanguageHeadConfig.from_dict({"kind": "language", "num_said": 7})
+
+
 def test_a_foreign_key_hides_nothing_beside_it() -> None:
     data = tiny(**{"model.trunk.dim": 132, "model.trunk.attention.num_heads": 5, "model.trunk.wxyz": 1})
     found = problems(lambda: RunConfig.from_dict(data))

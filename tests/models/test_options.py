@@ -25,6 +25,7 @@ from patchword.config import (
     StackConfig,
     StandardFeedForwardConfig,
     TextTowerConfig,
+    TowerConfig,
 )
 from patchword.models.model import Model, count_parameters, tied_names
 from patchword.sequence import ImageInput, TextInput, Tokens
@@ -140,6 +141,7 @@ def test_text_towers_may_share_their_table() -> None:
         ({"shares": "sorce"}, "did you mean 'source'"),
         ({"shares": "target"}, "allowed: source"),
         ({"shares": "source", "vocab_size": 9}, "17 x 12"),
+        ({"shares": "source", "min_rows": 20}, "min_rows: the table is that of source"),
     ],
 )
 def test_a_table_that_cannot_be_shared_is_refused(target: dict[str, Any], message: str) -> None:
@@ -165,6 +167,24 @@ def test_a_shared_table_has_its_owners_size() -> None:
     filled = empty.with_vocabularies(lambda name: asked.append(name) or 7)
     assert asked == ["source"]
     assert [tower.vocab_size for tower in filled.towers.values()] == [7, 7]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("least", "rows"), [(None, VOCAB), (VOCAB - 1, VOCAB), (VOCAB + 2, VOCAB + 2)])
+def test_a_table_may_have_rows_that_nothing_says(least: int | None, rows: int) -> None:
+    tower = TextTowerConfig(dim=DIM, depth=0, vocab_size=VOCAB, min_rows=least)
+    head = LanguageHeadConfig(source="text", tied=False)
+    model = built(ModelConfig(towers={"text": tower}, heads={"out": head}))
+    assert model({"text": torch.tensor([[0, rows - 1]])}).heads["out"].shape == (1, 2, VOCAB)
+    assert model.get_parameter("towers.text.embedding.table.weight").shape == (rows, DIM)
+
+
+def test_a_tied_map_has_no_rows_to_leave_out() -> None:
+    source, target = TextTowerConfig(dim=DIM, min_rows=20), TextTowerConfig(dim=DIM, shares="source")
+    towers: dict[str, TowerConfig] = {"source": source, "target": target}
+    head = LanguageHeadConfig(source="target", text="target")
+    with pytest.raises(ConfigError, match=r"heads\.out\.tied: .*min_rows 20.*set tied to false"):
+        ModelConfig(towers=towers, heads={"out": head})
+    ModelConfig(towers=towers, heads={"out": head.replace(tied=False)})
 
 
 @torch.no_grad()

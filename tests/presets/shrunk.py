@@ -25,7 +25,7 @@ _SMALLER: dict[str, Callable[[Any], Any]] = {
     "num_heads": lambda _: 2,
     "num_kv_heads": lambda value: None if value is None else 1,
     "num_classes": lambda _: None,
-    "num_said": lambda _: None,
+    "min_rows": lambda _: None,
     "num_queries": _at_most(2),
     "vocab_size": lambda value: None if value is None else 400,
     "max_len": _at_most(48),

@@ -37,8 +37,8 @@ def test_parameters_of_system_002(vocab: int) -> None:
 def test_parameters_of_system_000() -> None:
     assert counted("ref/000-table") == 69_042_817
     assert counted("ref/000") == 2_587_533
-    large = {f"model.{name}.vocab_size": 257_153 for name in ("text", "question")}
-    assert counted("ref/000", **large, **{"model.heads.text.num_said": None}) == 266_085_821
+    assert counted("ref/000", **{"model.text.vocab_size": 81}) == 2_587_533
+    assert counted("ref/000", **{"model.text.vocab_size": 257_153}) == 266_085_821
 
 
 @pytest.mark.parametrize(("patch", "places"), [(1, 784), (4, 49), (7, 16)])
@@ -74,7 +74,7 @@ def small_digits() -> Model:
         "trunk.attention.scale": 1.0,
         "trunk.attention.causal": False,
         "trunk.position.theta": 1e8,  # 10,000 ** -(2 i / 2) is 1e8 ** -(2 i / 4)
-        "heads.text.num_said": None,
+        "text.min_rows": None,
     }
     sizes |= {f"{name}.{what}": n for name in ("text", "question") for what, n in (("dim", 16), ("vocab_size", 41))}
     model: Model = create_model(planned_model(load_config("ref/000")), **sizes)

@@ -282,8 +282,8 @@ def test_a_digit_is_said() -> None:
 
 
 def test_more_entries_than_scores_are_refused() -> None:
-    with pytest.raises(UserError, match="num_said 7 is less than the tokenizer's"):
-        digits(**{"model.heads.text.num_said": 7})
+    with pytest.raises(UserError, match="vocab_size 7 is less than the tokenizer's"):
+        digits(**{"model.text.vocab_size": 7})
 
 
 # ------------------------------------------------------------------ captions that may be wrong

@@ -89,8 +89,6 @@ class MaskedLanguageTaskConfig(TaskConfig, kind="masked_language"):
         if head.source != head.text:
             what = f"should be the text tower {head.text}: tokens are predicted where they stand"
             yield Problem(f"model.heads.{self.head}.source", what)
-        if head.num_said is not None:
-            yield Problem(f"model.heads.{self.head}.num_said", "every token may be hidden: leave it null")
         tower = model.towers.get(head.text)
         if tower is not None and tower.attention is not None and tower.attention.causal:
             what = "is true: what is hidden is predicted from both sides"

@@ -52,7 +52,11 @@ def _digits(name: str, model: ModelConfig) -> RunConfig:
     assert isinstance(text, TextTowerConfig)
     assert trunk is not None
     assert trunk.attention is not None
-    towers = {"image": model.towers["image"], "question": text.replace(shares="text", vocab_size=None), "text": text}
+    towers = {
+        "image": model.towers["image"],
+        "question": text.replace(shares="text", vocab_size=None, min_rows=None),
+        "text": text,
+    }
     return RunConfig(
         name=name,
         task=GenerativeVQATaskConfig(

@@ -30,12 +30,12 @@ def digits(
     text: int = 512,
     image_depth: int = 1,
     depth: int = 2,
-    vocab_size: int = 82,
-    num_said: int | None = 81,
+    vocab_size: int = 81,
+    min_rows: int | None = 82,
 ) -> ModelConfig:
     """A picture of a digit and a text, read as one sequence (MultiModalTransformer, the sizes of its command line).
 
-    Its table of characters has one row more than there are scores: nothing says `<image>`.
+    Its table of 81 characters has a row more than there are scores; that of a larger vocabulary has not.
     """
     attention, norm = SoftmaxAttentionConfig(num_heads=4), RMSNormConfig(eps=1e-5)
     pictures = ImageTowerConfig(
@@ -47,8 +47,9 @@ def digits(
         attention=attention,
         ffn=StandardFeedForwardConfig(hidden_dim=128, activation="gelu_tanh"),
     )
+    words = TextTowerConfig(dim=text, depth=0, vocab_size=vocab_size, min_rows=min_rows, max_len=64)
     return ModelConfig(
-        towers={"image": pictures, "text": TextTowerConfig(dim=text, depth=0, vocab_size=vocab_size, max_len=64)},
+        towers={"image": pictures, "text": words},
         fusion=JointFusionConfig(projector="linear"),
         trunk=StackConfig(
             dim=text,
@@ -58,13 +59,13 @@ def digits(
             ffn=GLUConfig(hidden_dim=128, activation="gelu_tanh", bias=False),
             norm=norm,
         ),
-        heads={"text": LanguageHeadConfig(tied=False, bias=True, num_said=num_said)},
+        heads={"text": LanguageHeadConfig(tied=False, bias=True)},
     )
 
 
 def digits_table() -> ModelConfig:
     """The same with the sizes of its published table."""
-    return digits(image=512, text=128, image_depth=2, depth=1, vocab_size=257_153, num_said=None)
+    return digits(image=512, text=128, image_depth=2, depth=1, vocab_size=257_153, min_rows=None)
 
 
 def vit_linformer() -> ModelConfig:
