@@ -28,6 +28,9 @@ _TEXTS: dict[str, Callable[[SceneWorld, Scene, str], Sequence[str]]] = {
 }
 """What can be said of a scene, by field; written only when it is asked for."""
 
+_TOLD = {"caption", "source", "target", "text"}
+"""Those that there are in several languages."""
+
 _ALTERED: dict[str, Callable[[SceneWorld, Scene, str], Sequence[str]]] = {
     "caption": lambda world, scene, _: [world.matching(scene)[0]],
     "label": lambda world, scene, _: [RIGHT if world.matching(scene)[1] else WRONG],
@@ -91,6 +94,9 @@ class SceneSource:
             fields = fields._replace(optional=tuple(name for name in fields.optional if name != "text"))
         scenes = config.scenes
         world = SceneWorld(scenes.seed, config.image.height, config.image.width, scenes.max_objects)
+        if scenes.language != "en" and not _TOLD & set(fields.names):
+            read = " and ".join(f"{name}s" for name in fields.names) or "pictures"
+            raise UserError(f"data.scenes.language={scenes.language}: this task reads {read}, which are English alone")
         counts = {"train": scenes.train, "val": scenes.val, "test": scenes.test, "novel": scenes.test}
         altered = isinstance(config.matching, AlteredMatchingConfig)
         if altered and scenes.language != "en":

@@ -6,7 +6,6 @@ data set end in the same `FileSource`: they differ in where tables, pictures and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,19 +13,15 @@ from patchword.config import DataConfig, Fields, SwappedMatchingConfig, UserErro
 from patchword.data.allot import inside
 from patchword.data.archives import Folder, open_archive
 from patchword.data.assemble import Named, from_named, from_tables
-from patchword.data.digit_source import DigitSource
+from patchword.data.embedded import EMBEDDED, open_embedded
 from patchword.data.file_source import NotedSource
 from patchword.data.finder import DirectFinder, Finder, SearchFinder, is_picture
 from patchword.data.matched import MatchedSource, captions_alone
 from patchword.data.places import named_archive, open_place, pictures_of_folder
 from patchword.data.running import is_running, open_running
 from patchword.data.saved import is_saved, saved_tables
-from patchword.data.scene_source import SceneSource
 from patchword.data.tables import is_table
 from patchword.data.task_sources import TaskSources
-
-EMBEDDED: dict[str, Callable[[DataConfig, Fields], NotedSource]] = {"scenes": SceneSource, "digits": DigitSource}
-"""The data sets that need no files, by name; a folder of such a name is reached as `./scenes`."""
 
 
 def open_source(config: DataConfig, fields: Fields) -> NotedSource:
@@ -80,10 +75,7 @@ class EmbeddedKind:
 
     def open(self, config: DataConfig, fields: Fields, path: Path) -> NotedSource:
         """Pictures of scenes, or numbers."""
-        for name in ("table", "images"):
-            if getattr(config, name) is not None:
-                raise UserError(f"data.{name}={getattr(config, name)}: the embedded data set has no files")
-        return EMBEDDED[config.source](config, fields)
+        return open_embedded(config, fields)
 
 
 class MissingKind:

@@ -134,7 +134,7 @@ def test_nothing_later_and_no_padding_is_seen(name: str) -> None:
 
 
 def test_each_language_has_its_tokenizer_unless_towers_share_a_table(tmp_path: Path) -> None:
-    texts = {"data.source": "scenes", "data.scenes.train": 30, "data.tokenizer.lowercase": False}
+    texts = {"data.source": "scenes", "data.digits": {}, "data.scenes.train": 30, "data.tokenizer.lowercase": False}
     for name, shared in (("ref/001-m1", False), ("translator-tiny", True)):
         run = toy(name, **texts | {"data.tokenizer.vocab_size": 512})
         task, model, _ = made(run)
