@@ -13,6 +13,7 @@ from patchword.data.base import Split
 from patchword.data.batch import BadSample
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.sequence import ImageInput, TextInput
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.pairs import Sides
 from patchword.tasks.pictures import on_canvas
 from patchword.tasks.shown import text_input
@@ -104,11 +105,16 @@ class Embedder:
         return self.model({tower: moved}, heads=(head,)).heads[head].float().cpu()
 
     def seen(self, split: Split, pipeline: ImagePipeline) -> tuple[Tensor, list[int], tuple[BadSample, ...]]:
-        """Vectors of the pictures of a split [n, D], their records, and those that cannot be read."""
+        """Vectors of the pictures of a split [n, D], their records, and those that cannot be read: of all ranks."""
+        pictures, records, bad = self._own(split, pipeline)
+        return torch.cat(of_all_ranks([pictures])), of_all_ranks(records), tuple(of_all_ranks(bad))
+
+    def _own(self, split: Split, pipeline: ImagePipeline) -> tuple[Tensor, list[int], list[BadSample]]:
+        share = own_share(len(split))
         found, records, bad = [self.pictures([])], [], []
-        for start in range(0, len(split), _PICTURES):
+        for start in range(share.start, share.stop, _PICTURES):
             pictures = []
-            for index in range(start, min(start + _PICTURES, len(split))):
+            for index in range(start, min(start + _PICTURES, share.stop)):
                 name = split.record(index).id
                 try:
                     pictures.append(pipeline(split.read(index), name, None))
@@ -116,12 +122,18 @@ class Embedder:
                 except BadImage as error:
                     bad.append(BadSample(name, error.reason, error.message))
             found.append(self.pictures(pictures))
-        return torch.cat(found), records, tuple(bad)
+        return torch.cat(found), records, bad
 
     def split(self, split: Split, pipeline: ImagePipeline) -> Found:
-        """Vectors of all pictures and captions of a split."""
-        pictures, records, bad = self.seen(split, pipeline)
+        """Vectors of all pictures and captions of a split, of all ranks."""
+        pictures, records, bad = self._own(split, pipeline)
         captions = [(index, text) for index in records for text in split.record(index).texts["caption"]]
-        of_texts = torch.tensor([index for index, _ in captions], dtype=torch.long)
         texts = self.texts([text for _, text in captions])
-        return Found(pictures, texts, torch.tensor(records, dtype=torch.long), of_texts, bad)
+        of_pictures, of_texts = of_all_ranks(records), of_all_ranks([index for index, _ in captions])
+        return Found(
+            torch.cat(of_all_ranks([pictures])),
+            torch.cat(of_all_ranks([texts])),
+            torch.tensor(of_pictures, dtype=torch.long),
+            torch.tensor(of_texts, dtype=torch.long),
+            tuple(of_all_ranks(bad)),
+        )

@@ -32,6 +32,7 @@ from patchword.models.model import Model
 from patchword.sequence import TextInput, Tokens
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.tasks.continuing import continued
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.losses import said_loss
 from patchword.tasks.metrics import perplexity
 from patchword.tasks.streams import Stream, Windows, covering, documents, stream_of, windows_batch
@@ -161,7 +162,9 @@ class LanguageTask(Task):
     def _loss_of(self, model: nn.Module, stream: Stream, limit: int | None, device: str) -> tuple[float, int, int]:
         total, tokens, done = 0.0, 0, 0
         together = max(1, _EVAL_TOKENS // self.window)
-        windows = islice(covering(stream, self.window), limit)
+        every = range(0, max(len(stream.ids) - 1, 0), self.window)
+        share = own_share(len(every) if limit is None else min(limit, len(every)))
+        windows = islice(covering(stream, self.window), share.start, share.stop)
         while rows := list(islice(windows, together)):
             whole = [row for row in rows if len(row) == len(rows[0])]
             for part in (whole, rows[len(whole) :]):  # the last window of all may be shorter
@@ -169,7 +172,8 @@ class LanguageTask(Task):
                     loss = self.loss(model, windows_batch(np.stack(part), self.text).to(device))
                     total, tokens = total + float(loss.total), tokens + int(loss.count)
             done += len(rows)
-        return total, tokens, done
+        totals, counts, windows_done = zip(*of_all_ranks([(total, tokens, done)]), strict=True)
+        return sum(totals), sum(counts), sum(windows_done)
 
     def _continuations(self, model: Model, stream: Stream) -> list[Prediction]:
         """Beginnings of half a window, spread over the split: how the model goes on, and how the text does."""

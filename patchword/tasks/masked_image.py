@@ -20,6 +20,7 @@ from patchword.models.tower import ImageTower
 from patchword.nn.heads import PatchHead
 from patchword.sequence import ImageInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.pictures import FirstRecords
 
 _EVAL_BATCH = 100  # pictures
@@ -148,8 +149,9 @@ class MaskedImageTask(Task):
         examples = self.examples(FirstRecords(source.splits[split], limit), train=False)
         total, steps, items, count, bad = 0.0, 0.0, 0, 0, []
         std = torch.tensor(cast(ImageTowerConfig, self.run.model.towers[self.config.image]).std)
-        for start in range(0, len(examples), _EVAL_BATCH):
-            batch = examples.collate([examples[0, i] for i in range(start, min(start + _EVAL_BATCH, len(examples)))])
+        share = own_share(len(examples))
+        for start in range(share.start, share.stop, _EVAL_BATCH):
+            batch = examples.collate([examples[0, i] for i in range(start, min(start + _EVAL_BATCH, share.stop))])
             bad += batch.bad
             count += len(batch.ids)
             if batch.ids:
@@ -159,8 +161,9 @@ class MaskedImageTask(Task):
                 by_channel = errors.unflatten(-1, (len(std), -1)).sum((0, 2))
                 total, items = total + float(errors.sum()), items + errors.numel()
                 steps += float((by_channel * std).sum()) * 255
+        total, steps, items, count = map(sum, zip(*of_all_ranks([(total, steps, items, count)]), strict=True))
         metrics = {"loss": total / max(items, 1), "pixel_error": steps / max(items, 1)}
-        return Evaluation(metrics, count, [], tuple(bad))
+        return Evaluation(metrics, int(count), [], tuple(of_all_ranks(bad)))
 
     def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
         """Nothing: there are no words for it."""

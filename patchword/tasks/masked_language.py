@@ -26,6 +26,7 @@ from patchword.data.text import Tokenizer
 from patchword.models.model import Model
 from patchword.sequence import TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.losses import said_loss
 from patchword.tasks.metrics import perplexity
 from patchword.tasks.pictures import FirstRecords
@@ -186,15 +187,18 @@ class MaskedLanguageTask(Task):
         `pseudo_perplexity` (Salazar et al. 2020), exact, at the cost of a forward pass a token."""
         examples = self.examples(FirstRecords(source.splits[split], limit), train=False)
         total, right, count = 0.0, 0, 0
-        for rows in _in_batches(range(len(examples)), _EVAL_ROWS):
+        share = own_share(len(examples))
+        for rows in _in_batches(share, _EVAL_ROWS):
             batch = examples.collate([examples[0, i] for i in rows]).to(device)
             loss, items, hits = self._judged(model, batch)
             total, count, right = total + loss, count + items, right + hits
-        alone = (one for piece in examples.pieces for one in self._each_alone(piece))
+        alone = (one for i in share for one in self._each_alone(examples.pieces[i]))
         sums, tokens = 0.0, 0
         for rows in _in_batches(alone, _EVAL_ROWS):
             loss, items, _ = self._judged(model, examples.collate(rows).to(device))
             sums, tokens = sums + loss, tokens + items
+        found = of_all_ranks([(total, count, right, sums, tokens)])
+        total, count, right, sums, tokens = map(sum, zip(*found, strict=True))
         metrics = {"loss": total / max(count, 1), "masked_accuracy": right / max(count, 1)}
         metrics["pseudo_perplexity"] = perplexity(sums, tokens)
         return Evaluation(metrics, len(examples), [])

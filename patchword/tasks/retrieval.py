@@ -28,6 +28,7 @@ from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.tasks.contrast import Contrast, contrastive_loss
 from patchword.tasks.embedding import Embedder, Found, batch_vectors
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.metrics.retrieval import both_ways, likest, ranks
 from patchword.tasks.pairs import PairExamples, Sides
 from patchword.tasks.pictures import FirstRecords, needed_pictures
@@ -168,12 +169,14 @@ def mean_contrast(contrast: Contrast, head: SimilarityHead, found: Found, size: 
     total, count = 0.0, 0.0
     device = next(head.parameters(), found.pictures).device
     for start in range(0, len(found.pictures), size):
-        rows = slice(start, start + size)
+        share = own_share(min(size, len(found.pictures) - start))  # the loss sees the pairs of all ranks
+        rows = slice(start + share.start, start + share.stop)
         of = found.of_pictures[rows]
         columns = torch.isin(found.of_texts, of)
         given = (found.pictures[rows], found.texts[columns], of, found.of_texts[columns])
         loss = contrastive_loss(contrast, head, *(t.to(device) for t in given))
         total, count = total + float(loss.total), count + float(loss.count)
+    total, count = map(sum, zip(*of_all_ranks([(total, count)]), strict=True))
     return total / count if count else float("inf")
 
 
