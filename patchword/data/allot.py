@@ -69,7 +69,7 @@ def allot(config: DataConfig, origin: Origin, gathered: Gathered) -> tuple[Membe
         UserError: a list or the settings are wrong, or nothing is left to train on.
     """
     entries = list(gathered.entries.values())
-    lists = _lists(config, origin)
+    lists = lists_of(config, origin)
     if lists:
         return _by_list(origin, lists, gathered)
     if origin.column is not None:
@@ -79,8 +79,12 @@ def allot(config: DataConfig, origin: Origin, gathered: Gathered) -> tuple[Membe
     return _by_share(config.splits, origin, entries), []
 
 
-def _lists(config: DataConfig, origin: Origin) -> dict[str, str]:
-    """The file that lists each split: those of the settings, else Flickr8k's own."""
+def lists_of(config: DataConfig, origin: Origin) -> dict[str, str]:
+    """The file that lists each split: those of the settings, else Flickr8k's own; empty: no list says splits.
+
+    Raises:
+        UserError: the settings contradict one another.
+    """
     if config.splits.lists:
         if config.columns.split is not None:
             raise UserError("data.splits.lists and data.columns.split both choose the splits: drop one of them")

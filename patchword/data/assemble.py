@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from patchword.config import DataConfig, Fields
-from patchword.data.allot import Origin, allot
+from patchword.data.allot import Origin, allot, lists_of
 from patchword.data.annotations import with_annotations
 from patchword.data.archives import Archive
 from patchword.data.columns import choose_columns
@@ -55,14 +55,18 @@ class Named(NamedTuple):
 def from_named(
     config: DataConfig, fields: Fields, archive: Archive, named: Sequence[Named], find: Callable[[], Finder]
 ) -> FileSource:
-    """As `from_tables`, of tables that are open already."""
-    parts = []
+    """As `from_tables`, of tables that are open already.
+
+    Where no pictures are read but lists say the splits, rows go by the names of their pictures, as these do.
+    """
+    origin = Origin(archive, tuple(each.name for each in named))
+    listed, parts = bool(lists_of(config, origin)), []
     for name, table, split in named:
-        columns = choose_columns(table, config.columns, fields)
+        columns = choose_columns(table, config.columns, fields, listed)
         parts.append(Part(table, columns, split, posixpath.dirname(name)))
-    gathered = gather(parts, fields, find, config.columns.answer_separator)
+    gathered = gather(parts, fields, None if fields.image is False else find, config.columns.answer_separator)
     column = next((part.columns.split for part in parts if part.columns.split is not None), None)
-    return finished(config, Origin(archive, tuple(each.name for each in named), column), gathered)
+    return finished(config, origin._replace(column=column), gathered)
 
 
 def finished(config: DataConfig, origin: Origin, gathered: Gathered) -> FileSource:

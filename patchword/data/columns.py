@@ -88,8 +88,10 @@ class Sample(NamedTuple):
     """As it is written; empty where the row names none."""
 
 
-def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Columns:
+def choose_columns(table: Table, config: ColumnsConfig, fields: Fields, listed: bool = False) -> Columns:
     """The columns that the settings name, else the ones with the usual names.
+
+    The picture's is among them where pictures are read, or where splits are `listed` by their names.
 
     Raises:
         UserError: there is no such column; the message names those that are there.
@@ -100,7 +102,7 @@ def choose_columns(table: Table, config: ColumnsConfig, fields: Fields) -> Colum
     if config.answer_separator is not None and "answer" not in fields.names:
         raise UserError(f"data.columns.answer_separator={config.answer_separator}: this task reads no answer")
     image = ()
-    if fields.image is not False:
+    if fields.image is not False or listed:
         image = _choose(table, "image", config.image, IMAGE, required=fields.image is True)
     elif config.image is not None:
         raise UserError(f"data.columns.image={config.image}: this task reads no pictures")

@@ -14,6 +14,7 @@ from patchword.data.decode import BadImage
 from patchword.data.file_source import Entry, Pictures
 from patchword.data.finder import Finder
 from patchword.data.held import HeldPictures
+from patchword.data.paths import normal
 from patchword.data.tables import Table, where
 
 
@@ -43,13 +44,15 @@ class Gathered:
     not_in_table: int = 0
 
 
-def gather(parts: Sequence[Part], fields: Fields, find: Callable[[], Finder], separator: str | None = None) -> Gathered:
+def gather(
+    parts: Sequence[Part], fields: Fields, find: Callable[[], Finder] | None, separator: str | None = None
+) -> Gathered:
     """Read tables.
 
     Args:
         parts: the tables.
         fields: what is read of them.
-        find: where their pictures are; asked only when a row names one by its path.
+        find: where their pictures are; asked only when a row names one by its path. None: no picture is read.
         separator: what stands between several answers in one cell.
 
     Raises:
@@ -78,7 +81,7 @@ def gather(parts: Sequence[Part], fields: Fields, find: Callable[[], Finder], se
 class _Reading:
     """Entries so far, and where their pictures are."""
 
-    def __init__(self, find: Callable[[], Finder]) -> None:
+    def __init__(self, find: Callable[[], Finder] | None) -> None:
         self.entries: dict[str, Entry] = {}
         self.held: dict[str, bytes] = {}
         self._find = find
@@ -87,6 +90,7 @@ class _Reading:
 
     @cached_property
     def finder(self) -> Finder:
+        assert self._find is not None
         return self._find()
 
     @property
@@ -100,6 +104,8 @@ class _Reading:
         if sample.image is None:
             name = place if of_several else f"{part.table.unit} {sample.number}"
             return self.entries.setdefault(name, Entry(name, None))
+        if self._find is None:
+            return self.entries.setdefault(normal(sample.image), Entry(sample.image, None))
         if sample.picture is not None:
             return self._holding(sample.image, sample.picture, place)
         if self.held:

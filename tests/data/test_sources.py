@@ -22,6 +22,7 @@ from patchword.config import (
     CaptioningTaskConfig,
     ColumnsConfig,
     DataConfig,
+    Fields,
     ImageConfig,
     ScenesConfig,
     SplitsConfig,
@@ -271,6 +272,33 @@ def test_the_layout_of_flickr8k(images: str, tables: list[str], tmp_path: Path):
     assert records_of(source) == {name: content[name] for name in names[6:18]}
     assert source.notes.in_no_split == (*names[:6], *names[18:])
     assert source.notes.listed_only == ("held_out.jpg", "other.jpg")
+
+
+@pytest.mark.parametrize("tables", [["captions.txt"], ["Flickr8k.token.txt"]])
+def test_captions_of_flickr8k_as_running_text(tables: list[str], tmp_path: Path):
+    """Split as its lists say, whole pictures at a time; no picture is looked for."""
+    content = random_content(20)
+    names = list(content)
+    lists = {"dev": names[6:9], "train": names[9:18][::-1], "test": names[:2]}
+    config = flickr(tmp_path, content, tables, lists)
+    source = sources.open_source(config, Fields(("text",), image=False))
+    assert not source.has_pictures
+    for split, listed in {"train": lists["train"], "val": lists["dev"], "test": lists["test"]}.items():
+        part = source.splits[split]
+        found = {part.record(i).id: part.record(i).texts["text"] for i in range(len(part))}
+        assert found == {name: tuple(content[name][1]) for name in listed}
+
+
+def test_lists_of_pictures_split_texts_whatever_their_column_is_called(tmp_path: Path):
+    write(tmp_path, {"t.csv": b"photo,text\na.jpg,one\nb.jpg,two\n./a.jpg,three\nc.jpg,four\n", "val.txt": b"a.jpg\n"})
+    config = DataConfig(source=str(tmp_path), splits=SplitsConfig(lists={"val": "val.txt"}))
+    text = Fields(("text",), image=False)
+    named = config.replace(columns=config.columns.replace(image="photo"))
+    source = sources.open_source(named, text)
+    assert [source.splits["val"].record(0)] == [("a.jpg", {"text": ("one", "three")})]
+    assert source.notes.in_no_split == ("b.jpg", "c.jpg")
+    with pytest.raises(UserError, match=r"val\.txt: none of its 1 names is in t\.csv, the first one is 'a\.jpg'"):
+        sources.open_source(config, text)
 
 
 def test_a_part_of_flickr8k_with_one_list(tmp_path: Path):
