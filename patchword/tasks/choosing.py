@@ -20,6 +20,7 @@ from patchword.data.strings import Strings
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.asked import Asked, asked_name
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.labels import UNSEEN, Labels
 from patchword.tasks.losses import focal_cross_entropy
 from patchword.tasks.metrics import accuracy, calibration_error, confusion_of, top_accuracy
@@ -256,8 +257,9 @@ class ChoosingTask(Task):
     ) -> tuple[Tensor, np.ndarray, list[int], tuple[BadSample, ...]]:
         """Log-probabilities [n, C], true classes [n], places among the examples, and what could not be read."""
         chances, labels, places, bad = [torch.zeros(0, len(self.labels))], [np.zeros(0, np.int64)], [], []
-        for start in range(0, len(examples), _EVAL_BATCH):
-            rows = range(start, min(start + _EVAL_BATCH, len(examples)))
+        share = own_share(len(examples))
+        for start in range(share.start, share.stop, _EVAL_BATCH):
+            rows = range(start, min(start + _EVAL_BATCH, share.stop))
             got = [examples[0, i] for i in rows]
             batch = examples.collate(got)
             bad += batch.bad
@@ -265,7 +267,8 @@ class ChoosingTask(Task):
                 chances.append(self._log_chances(model, batch.to(device)))
                 labels.append(batch.targets["label"].numpy())
                 places += [i for i, example in zip(rows, got, strict=True) if isinstance(example, Example)]
-        return torch.cat(chances), np.concatenate(labels), places, tuple(bad)
+        chances, labels, bad = of_all_ranks(chances), of_all_ranks(labels), of_all_ranks(bad)
+        return torch.cat(chances), np.concatenate(labels), of_all_ranks(places), tuple(bad)
 
     def _log_chances(self, model: nn.Module, batch: Batch) -> Tensor:
         """Log-probability of each class, float32 [B, C], on the CPU."""

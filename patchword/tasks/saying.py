@@ -23,6 +23,7 @@ from patchword.nn.heads import LanguageHead
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.asked import Asked, asked_name
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
+from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.losses import chunked_cross_entropy
 from patchword.tasks.metrics import perplexity
 from patchword.tasks.pictures import FirstRecords
@@ -262,24 +263,25 @@ class SayingTask(Task):
     def _loss_of(self, model: nn.Module, split: Split, device: str) -> tuple[float, int]:
         most = max((len(self.sayings(split.record(i))) for i in range(len(split))), default=1)
         examples = SayExamples(split, self, train=False, together=max(1, min(most, _EVAL_TEXTS)))
-        total, count = 0.0, 0
-        for start in range(0, len(examples), _EVAL_BATCH):
-            rows = range(start, min(start + _EVAL_BATCH, len(examples)))
+        total, count, share = 0.0, 0, own_share(len(examples))
+        for start in range(share.start, share.stop, _EVAL_BATCH):
+            rows = range(start, min(start + _EVAL_BATCH, share.stop))
             batch = examples.collate([examples[0, i] for i in rows])
             if batch.ids:
                 loss = self.said_loss(model, batch.to(device))
                 total, count = total + float(loss.total), count + int(loss.count)
-        return total, count
+        totals, counts = zip(*of_all_ranks([(total, count)]), strict=True)
+        return sum(totals), sum(counts)
 
     def _say_all(
         self, model: Model, source: Source, split: Split, device: str
     ) -> tuple[list[Prediction], tuple[BadSample, ...]]:
         pipeline = ImagePipeline(self.run.data.image, self.run.train.seed)
-        predictions, bad, model = [], [], prepared(model)
-        for start in range(0, len(split), _EVAL_BATCH):
+        predictions, bad, model, share = [], [], prepared(model), own_share(len(split))
+        for start in range(share.start, share.stop, _EVAL_BATCH):
             places: list[tuple[int, str, Asked]] = []
             pictures: list[Tensor] = []
-            for index in range(start, min(start + _EVAL_BATCH, len(split))):
+            for index in range(start, min(start + _EVAL_BATCH, share.stop)):
                 record = split.record(index)
                 every = self.asked(self.config, record)
                 if self.config.image is not None:
@@ -294,7 +296,7 @@ class SayingTask(Task):
                 read = "\n".join(own.reads.values()) or None
                 prediction = Prediction(name, text, own.answers, score=score, group=own.group, read=read)
                 predictions.append(self.marked(prediction, source, split.name, index))
-        return predictions, tuple(bad)
+        return of_all_ranks(predictions), tuple(of_all_ranks(bad))
 
     def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
         """What is said to each query. Its text is what is read; where nothing is, what is said begins with it."""
