@@ -67,7 +67,7 @@ def read_lines(path: str) -> list[str]:
         UserError: it cannot be read, or is not UTF-8.
     """
     from patchword.config import UserError
-    from patchword.data.tables import decode
+    from patchword.data.json_text import decode
 
     try:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()

@@ -13,9 +13,9 @@ from patchword.data.decode import BadImage
 from patchword.data.file_source import Entry
 from patchword.data.finder import is_picture
 from patchword.data.gather import Gathered
+from patchword.data.json_text import decode
 from patchword.data.paths import leads_out, normal
 from patchword.data.splits import share_split, split_name
-from patchword.data.tables import decode
 
 FLICKR_TABLES = ("captions.txt", "Flickr8k.token.txt")
 """The captions of Flickr8k, in the two files in which they are found; a folder may have both."""

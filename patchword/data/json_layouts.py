@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from patchword.config import UserError
+from patchword.data.json_text import as_object
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -44,7 +45,7 @@ def answered(name: str, questions: Rows, annotations: Rows) -> Rows:
     rows = []
     for number, question in enumerate(questions, 1):
         place = f"{name}, question {number}"
-        key = _key(place, _object(place, question), "question_id")
+        key = _key(place, as_object(place, question), "question_id")
         if key not in by_id:
             raise UserError(f"{name}: question {key} has no annotation")
         rows.append({**by_id[key], **question})
@@ -57,7 +58,7 @@ def _described(name: str, images: list[Any], annotations: list[Any]) -> Rows:
     rows = []
     for number, item in enumerate(annotations, 1):
         place = f"{name}, annotation {number}"
-        annotation = _object(place, item)
+        annotation = as_object(place, item)
         image = by_id.get(_key(place, annotation, "image_id"))
         if image is None:
             raise UserError(f"{place}: no image has the id {annotation['image_id']!r}")
@@ -75,19 +76,13 @@ _LAYOUTS: dict[tuple[str, ...], Any] = {
 
 
 def _by_id(place: str, items: Sequence[Any], field: str) -> dict[int | str, Mapping[str, Any]]:
-    return {_key(f"{place} {n}", _object(f"{place} {n}", item), field): item for n, item in enumerate(items, 1)}
+    return {_key(f"{place} {n}", as_object(f"{place} {n}", item), field): item for n, item in enumerate(items, 1)}
 
 
 def _listed(name: str, key: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise UserError(f"{name}: {key!r} should be a list")
     return value
-
-
-def _object(place: str, item: Any) -> Mapping[str, Any]:
-    if not isinstance(item, dict):
-        raise UserError(f"{place}: should be an object, got {str(item)[:40]!r}")
-    return item
 
 
 def _key(place: str, item: Mapping[str, Any], field: str) -> int | str:

@@ -16,8 +16,8 @@ from patchword.data.decode import BadImage
 from patchword.data.file_source import Entry
 from patchword.data.finder import is_picture
 from patchword.data.gather import Gathered
+from patchword.data.json_text import decode
 from patchword.data.splits import said_split
-from patchword.data.tables import decode
 
 SIDES = ("source", "target")
 _LANGUAGE = re.compile(r"[a-z]{2,3}([-_][A-Za-z]{2,4})?")

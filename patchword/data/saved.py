@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from patchword.config import UserError
 from patchword.data.archives import Folder
 from patchword.data.arrow import ArrowTable, errors, needs_pyarrow
 from patchword.data.decode import BadImage
+from patchword.data.json_text import read_object
 from patchword.data.paths import leads_out, tidy
 from patchword.data.splits import split_name
 
@@ -49,7 +49,7 @@ class SavedTable(ArrowTable):
         state: what is in its `state.json`.
     """
 
-    def __init__(self, folder: Folder, inner: str, state: dict[str, Any]) -> None:
+    def __init__(self, folder: Folder, inner: str, state: Mapping[str, Any]) -> None:
         label = posixpath.join(folder.label, inner) if inner else folder.label
         self._paths = [str(Path(folder.root) / inner / name) for name in _files(f"{label}/{_STATE}", state)]
         first = next(self._streams(), None)
@@ -73,7 +73,7 @@ class SavedTable(ArrowTable):
                 raise UserError(f"{path}: not an Arrow stream, or damaged ({error})") from error
 
 
-def _files(name: str, state: dict[str, Any]) -> list[str]:
+def _files(name: str, state: Mapping[str, Any]) -> list[str]:
     """The streams that a `state.json` names, which lie beside it."""
     found = state.get("_data_files")
     entries = found if isinstance(found, list) else [None]
@@ -88,13 +88,10 @@ def _files(name: str, state: dict[str, Any]) -> list[str]:
     return names
 
 
-def _read(folder: Folder, name: str) -> dict[str, Any]:
+def _read(folder: Folder, name: str) -> Mapping[str, Any]:
+    place = f"{folder.label}/{name}"
     try:
-        content = json.loads(folder.read(name))
+        data = folder.read(name)
     except BadImage as error:
-        raise UserError(f"{folder.label}/{name}: {error.message}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{folder.label}/{name}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{folder.label}/{name}: should be an object")
-    return content
+        raise UserError(f"{place}: {error.message}") from error
+    return read_object(place, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,7 +11,10 @@ from patchword.config import UserError
 from patchword.data.archives import Archive
 from patchword.data.decode import BadImage
 from patchword.data.finder import is_picture
+from patchword.data.json_text import read_object
 from patchword.data.tables import ObjectsTable
+
+_NOT_ONE = ": it is to say something of the picture beside it; if it is the table of all, choose it with data.table="
 
 
 def sample_files(archive: Archive, prefix: str = "") -> list[str]:
@@ -48,16 +50,10 @@ def sample_tables(archive: Archive, prefix: str = "") -> dict[str, ObjectsTable]
 def _sample(archive: Archive, name: str, pictures: Mapping[str, str]) -> Mapping[str, Any]:
     where = posixpath.join(archive.label, name)
     try:
-        content = json.loads(archive.read(name))
+        data = archive.read(name)
     except BadImage as error:
         raise UserError(f"{where}: {error.message}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise UserError(
-            f"{where}: should be an object that says something of the picture beside it, got {str(content)[:40]!r}; "
-            "if it is the table of all, choose it with data.table="
-        )
+    content = read_object(where, data, _NOT_ONE)
     return {**content, "image": pictures.get(_key(name), f"{_key(name)}.jpg")}  # one that is missing is counted as such
 
 

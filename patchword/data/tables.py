@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from patchword.config import UserError
 from patchword.data.json_layouts import rows_of
+from patchword.data.json_text import as_object, decode, parse
 from patchword.data.rows import Row
 
 
@@ -36,17 +36,6 @@ Reader = Callable[[str, bytes], Table]
 def where(table: Table, number: int) -> str:
     """`captions.csv, line 7`: how messages name a row."""
     return f"{table.name}, {table.unit} {number}"
-
-
-def decode(name: str, data: bytes) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{name}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
 
 
 class DelimitedTable:
@@ -128,14 +117,16 @@ def _read_parquet(name: str, data: bytes) -> Table:
 
 
 def _read_json(name: str, data: bytes) -> Table:
-    items = rows_of(name, _parse(name, decode(name, data)))
-    return ObjectsTable(name, "entry", [(i, _object(f"{name}, entry {i}", item)) for i, item in enumerate(items, 1)])
+    items = rows_of(name, parse(name, decode(name, data)))
+    return ObjectsTable(name, "entry", [(i, as_object(f"{name}, entry {i}", item)) for i, item in enumerate(items, 1)])
 
 
 def _read_jsonl(name: str, data: bytes) -> Table:
     lines = [(number, line) for number, line in enumerate(decode(name, data).split("\n"), 1) if line.strip()]
     places = [(number, f"{name}, line {number}", line) for number, line in lines]
-    return ObjectsTable(name, "line", [(number, _object(place, _parse(place, line))) for number, place, line in places])
+    return ObjectsTable(
+        name, "line", [(number, as_object(place, parse(place, line))) for number, place, line in places]
+    )
 
 
 def _read_tokens(name: str, data: bytes) -> Table:
@@ -149,22 +140,6 @@ def _read_tokens(name: str, data: bytes) -> Table:
             raise UserError(f"{name}, line {number}: should be NAME#NUMBER, a tab, and the caption")
         objects.append((number, {"image": picture, "caption": caption}))
     return ObjectsTable(name, "line", objects)
-
-
-def _parse(place: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if "\n" in text else ""
-        raise UserError(f"{place}: not JSON at {line}column {error.colno}: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; lists in lists in lists
-        raise UserError(f"{place}: JSON that cannot be read ({error})") from error
-
-
-def _object(place: str, item: Any) -> Mapping[str, Any]:
-    if not isinstance(item, dict):
-        raise UserError(f"{place}: should be an object, got {str(item)[:40]!r}")
-    return item
 
 
 READERS: dict[str, Reader] = {

@@ -13,9 +13,10 @@ from patchword.data.archives import Archive
 from patchword.data.base import Record, Split
 from patchword.data.decode import BadImage
 from patchword.data.file_source import Notes
+from patchword.data.json_text import decode
 from patchword.data.splits import Splits, split_of_path
 from patchword.data.strings import Strings
-from patchword.data.tables import decode, is_table
+from patchword.data.tables import is_table
 
 ENDINGS = (".txt", ".txt.gz")
 """Ends of the names of files of text."""

@@ -118,8 +118,10 @@ def _cut(folder: Path) -> None:
 
 DAMAGES: dict[str, tuple[Any, str]] = {
     "no state": (lambda d: (d / "train" / "state.json").unlink(), "state.json: not in"),
-    "no json": (_state("{"), "state.json: not JSON"),
-    "no object": (_state("[]"), "state.json: should be an object"),
+    "no json": (_state("{"), "state.json: not JSON at column 2: "),
+    "no json of lines": (_state('{"a": 1,\n 2}'), "state.json: not JSON at line 2, column 2: "),
+    "no text": (lambda d: (d / "train" / "state.json").write_bytes(b'{"\xff": 1}'), "state.json, line 1: byte 0xff is"),
+    "no object": (_state("[]"), r"state.json: should be an object, got '\[\]'"),
     "no files": (_state('{"_data_files": 3}'), '"_data_files" should be a list'),
     "none": (_state('{"_data_files": []}'), "names no files"),
     "elsewhere": (_state('{"_data_files": [{"filename": "../../x.arrow"}]}'), "is not in its folder"),

@@ -104,8 +104,13 @@ def test_what_is_missing_is_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (sample("1", 1, caption="a") | {"1.json": b"{"}, r"a\.tar/1\.json: not JSON"),
-        (sample("1", 1, caption="a") | {"1.json": b"[1, 2]"}, r"a\.tar/1\.json: should be an object .*data\.table="),
+        (sample("1", 1, caption="a") | {"1.json": b"{"}, r"a\.tar/1\.json: not JSON at column 2: "),
+        (sample("1", 1) | {"1.json": b'{"caption":\n"\xff"}'}, r"1\.json, line 2: byte 0xff is not UTF-8; save"),
+        (sample("1", 1) | {"1.json": b"[" * 9**6}, r"1\.json: JSON that cannot be read"),
+        (
+            sample("1", 1, caption="a") | {"1.json": b"[1, 2]"},
+            r"a\.tar/1\.json: should be an object, got '\[1, 2\]'.*data\.table=",
+        ),
         (sample("1", 1, captoin="a"), "no column for the caption.*data.columns.caption=captoin"),
         (sample("1", 1, caption=4), r"sample 1: column 'caption' should be a caption or a list of them, got 4"),
         (sample("1", 1, caption=""), "the data set is empty"),
