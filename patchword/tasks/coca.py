@@ -27,7 +27,8 @@ from patchword.tasks.embedding import Embedder
 from patchword.tasks.metrics.retrieval import both_ways
 from patchword.tasks.pictures import FirstRecords
 from patchword.tasks.retrieval import mean_contrast, sides_of
-from patchword.tasks.saying import Example, SayExamples, summed_loss
+from patchword.tasks.say_examples import Example, SayExamples
+from patchword.tasks.saying import summed_loss
 
 
 class CocaExamples(SayExamples):

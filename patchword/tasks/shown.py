@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from patchword.config import UserError
+from patchword.config import RunConfig, TextTowerConfig, UserError
 from patchword.sequence import ImageInput, TextInput
 from patchword.tasks.base import Query
 from patchword.tasks.pictures import needed_pictures, on_canvas
@@ -76,3 +77,18 @@ def text_input(rows: Sequence[Sequence[int]], pad_id: int) -> TextInput:
         row[: len(own)] = torch.tensor(own, dtype=torch.long)
     valid = torch.arange(length) < torch.tensor([len(own) for own in rows], dtype=torch.long)[:, None]
     return TextInput(ids, valid)
+
+
+def full_inputs(
+    run: RunConfig, image: str | None, reads: Iterable[str], size: int, rows: int
+) -> dict[str, ImageInput | TextInput]:
+    """Made-up inputs with every place filled: `size` pictures, and `rows` texts for each tower of `reads`."""
+    made: dict[str, ImageInput | TextInput] = {}
+    if image is not None:
+        pixels = torch.zeros(size, 3, run.data.image.height, run.data.image.width, dtype=torch.uint8)
+        made[image] = ImageInput(pixels)
+    for tower in reads:
+        length = cast(TextTowerConfig, run.model.towers[tower]).max_len
+        ids = torch.zeros(rows, length, dtype=torch.long)
+        made[tower] = TextInput(ids, torch.ones(rows, length, dtype=torch.bool))
+    return made
