@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar, cast
+from typing import Self, TypeVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,76 +27,16 @@ from patchword.sequence import TextInput
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task
 from patchword.tasks.gathered import of_all_ranks, own_share
 from patchword.tasks.losses import said_loss
+from patchword.tasks.masked_texts import SPECIALS, Example, MaskedTexts
 from patchword.tasks.metrics import perplexity
 from patchword.tasks.pictures import FirstRecords
-from patchword.tasks.shown import text_input
 from patchword.tasks.tokenizers import Tokenizers
 
 T = TypeVar("T")
 
 GAP = "___"
 """What stands for a hidden word in a text that a model is asked about."""
-_SPECIALS = 4  # padding, start, end, and <unk>, which stands for what is hidden
 _EVAL_ROWS = 100  # texts
-_EVAL_EPOCH = 1 << 30  # whose masks evaluation looks through: no training comes that far
-
-
-class Example(NamedTuple):
-    """One text, or a piece of a long one."""
-
-    id: str
-    shown: list[int]
-    """Token ids with the chosen ones hidden, changed or left."""
-    true: list[int]
-    """Those that were there."""
-    chosen: list[int]
-    """Places that are predicted."""
-
-
-class MaskedTexts:
-    """The texts of a split, long ones in pieces; what is hidden is drawn from (seed, epoch, index) alone."""
-
-    def __init__(self, split: Split, task: MaskedLanguageTask, train: bool) -> None:
-        self.config, self.seed, self.train = task.config, task.run.train.seed, train
-        self.vocab_size, self.pad_id, self.mask_id = len(task.tokenizer), task.tokenizer.pad_id, task.tokenizer.unk_id
-        self.text = task.text
-        self.names: list[str] = []
-        self.pieces: list[list[int]] = []
-        for index in range(len(split)):
-            record = split.record(index)
-            for text in record.texts[self.config.field]:
-                for piece in task.pieces(text):
-                    self.names.append(record.id)
-                    self.pieces.append(piece)
-        self.lengths = np.array([len(piece) for piece in self.pieces], dtype=np.int64)
-        self.answers = np.zeros(0, dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, key: tuple[int, int]) -> Example:
-        """Example `key[1]` as epoch `key[0]` sees it."""
-        epoch, index = key
-        true = self.pieces[index]
-        rng = np.random.default_rng([self.seed, epoch if self.train else _EVAL_EPOCH, index])
-        able = np.array([place for place, token in enumerate(true) if token >= _SPECIALS])
-        chosen = np.sort(rng.permutation(able)[: max(1, round(self.config.share * len(able)))]).tolist()
-        shown = list(true)
-        for place, fate in zip(chosen, rng.random(len(chosen)), strict=True):
-            if fate < self.config.masked:
-                shown[place] = self.mask_id
-            elif fate < self.config.masked + self.config.changed:
-                shown[place] = int(rng.integers(_SPECIALS, self.vocab_size))
-        return Example(self.names[index], shown, true, chosen)
-
-    def collate(self, examples: Sequence[Example]) -> Batch:
-        """Texts padded on the right; `true`, int [B, T], are their tokens, `chosen`, bool [B, T], those predicted."""
-        true = text_input([e.true for e in examples], self.pad_id).ids
-        chosen = torch.zeros_like(true, dtype=torch.bool)
-        for row, example in zip(chosen, examples, strict=True):
-            row[example.chosen] = True
-        inputs = {self.text: text_input([e.shown for e in examples], self.pad_id)}
-        return Batch(inputs, {"true": true, "chosen": chosen}, tuple(e.id for e in examples))
 
 
 @implements(MaskedLanguageTaskConfig)
@@ -137,7 +76,7 @@ class MaskedLanguageTask(Task):
         without a token that could be hidden."""
         room = cast(TextTowerConfig, self.run.model.towers[self.text]).max_len - 2
         for piece in _in_batches(self.tokenizer.encode_stream(text), max(room, 1)):
-            if any(token >= _SPECIALS for token in piece):
+            if any(token >= SPECIALS for token in piece):
                 yield [self.tokenizer.bos_id, *piece, self.tokenizer.eos_id]
 
     # -------------------------------------------------------------- learning
@@ -212,7 +151,7 @@ class MaskedLanguageTask(Task):
 
     def _each_alone(self, piece: list[int]) -> Iterator[Example]:
         for place, token in enumerate(piece):
-            if token >= _SPECIALS:
+            if token >= SPECIALS:
                 shown = [*piece[:place], self.tokenizer.unk_id, *piece[place + 1 :]]
                 yield Example("", shown, piece, [place])
 
@@ -220,7 +159,7 @@ class MaskedLanguageTask(Task):
         """The likeliest text token at each of tokens [n, D]."""
         head = cast(Model, model).heads[self.config.head]
         scores = head.proj(head.given(tokens))  # pyright: ignore[reportCallIssue, reportOptionalMemberAccess]
-        return scores[:, _SPECIALS : len(self.tokenizer)].argmax(-1) + _SPECIALS
+        return scores[:, SPECIALS : len(self.tokenizer)].argmax(-1) + SPECIALS
 
     @torch.inference_mode()
     def predict(self, model: nn.Module, queries: Sequence[Query], device: str) -> list[Prediction]:
