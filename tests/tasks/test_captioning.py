@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_sources import ToySource, ToySplit
 
 from patchword.config import RunConfig, UserError
 from patchword.data.base import Record, Split
-from patchword.data.image import BadImage
 from patchword.models.model import Model
 from patchword.models.presets import load_config
 from patchword.tasks.captioning import CaptioningTask
@@ -39,47 +38,25 @@ TOY = {
 WORDS = ["red", "blue", "green", "dog", "cat", "runs", "sits", "on", "the", "grass"]
 
 
-class ToySplit:
-    """Random pictures with one to five random captions; picture 3 cannot be read."""
-
-    def __init__(self, name: str, count: int, broken: int | None = 3) -> None:
-        self.name, self.broken = name, broken
-        random = np.random.default_rng(count)
-        self.pictures = random.integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
-        self.captions = [
-            tuple(" ".join(random.choice(WORDS, random.integers(1, 9))) for _ in range(random.integers(1, 6)))
-            for _ in range(count)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def record(self, index: int) -> Record:
-        return Record(f"{self.name}-{index}", {"caption": self.captions[index]})
-
-    def read(self, index: int) -> np.ndarray:
-        if index == self.broken:
-            raise BadImage("truncated", "the file ends early")
-        return self.pictures[index]
+def toy_split(name: str, count: int, broken: int | None = 3) -> ToySplit:
+    """Pictures with one to five random captions."""
+    random = np.random.default_rng(count)
+    said = [
+        tuple(" ".join(random.choice(WORDS, random.integers(1, 9))) for _ in range(random.integers(1, 6)))
+        for _ in range(count)
+    ]
+    return ToySplit(name, [{"caption": own} for own in said], broken)
 
 
-class ToySource:
-    name = "toy"
-    has_pictures = True
-
-    def __init__(self) -> None:
-        self.splits: Mapping[str, Split] = {"train": ToySplit("train", 12), "val": ToySplit("val", 7)}
-
-    def describes(self, split: str, index: int, caption: str) -> bool | None:
-        return index % 2 == 0
-
-    def group(self, split: str, index: int) -> str | None:
-        return "few" if index < 3 else "many"
+def toy() -> ToySource:
+    """Every other caption is true; a few pictures are of one group."""
+    splits = toy_split("train", 12), toy_split("val", 7)
+    return ToySource(*splits, true=lambda index: index % 2 == 0, group=lambda index: "few" if index < 3 else "many")
 
 
 def prepared(**changes: object) -> tuple[CaptioningTask, Model]:
     run: RunConfig = load_config("captioner-tiny", TOY | changes)
-    task = CaptioningTask.prepare(run, ToySource())
+    task = CaptioningTask.prepare(run, toy())
     return task, task.model_config().build().eval()
 
 
@@ -92,7 +69,7 @@ def each(task: CaptioningTask, split: Split) -> list:
 @pytest.mark.parametrize("preset", ["captioner-tiny", "captioner-prefix-small"])
 def test_the_loss_is_that_of_each_caption_alone(together: int, preset: str) -> None:
     run = load_config(preset, TOY | {"data.batch.captions": together})
-    source = ToySource()
+    source = toy()
     task = CaptioningTask.prepare(run, source)
     model = task.model_config().build().double().eval()
     split = source.splits["train"]
@@ -115,7 +92,7 @@ def test_the_loss_is_that_of_each_caption_alone(together: int, preset: str) -> N
 def test_accumulated_sums_equal_one_big_batch() -> None:
     task, model = prepared()
     model = model.double()
-    split = ToySplit("train", 12)
+    split = toy_split("train", 12)
     examples = task.examples(split, train=False)
     whole = each(task, split)
     big = task.loss(model, examples.collate(whole))
@@ -130,7 +107,7 @@ def test_accumulated_sums_equal_one_big_batch() -> None:
 
 def test_a_picture_that_cannot_be_read_is_listed_and_left_out() -> None:
     task, model = prepared()
-    split = ToySplit("train", 12)
+    split = toy_split("train", 12)
     batch = task.examples(split, train=True).collate(each(task, split))
     assert {bad.id for bad in batch.bad} == {"train-3"}
     assert batch.bad[0].reason == "truncated"
@@ -150,10 +127,10 @@ def test_captions_are_made_once_and_names_still_fit_their_pictures() -> None:
             return super().record(index)
 
     task, _ = prepared(**{"data.batch.captions": 2})
-    split = Asked("train", 9, broken=None)
+    split = Asked("train", toy_split("train", 9).texts)
     examples = each(task, split)
     assert asked == Counter(range(9))
-    names = [f"train-{i}" for i in range(9) for _ in range(0, len(split.captions[i]), 2)]
+    names = [f"train-{i}" for i in range(9) for _ in range(0, len(split.texts[i]["caption"]), 2)]
     assert [e.id for e in examples] == names
 
 
@@ -161,7 +138,7 @@ def test_blank_pictures_are_all_the_same_to_the_model() -> None:
     task, model = prepared(**{"task.blank": True})
     pictures = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(3)]
     assert len(set(task.say(model, pictures, [{}] * 3, "cpu"))) == 1
-    split = ToySplit("val", 2, None)
+    split = toy_split("val", 2, None)
     batch = task.examples(split, train=False).collate(each(task, split))
     assert not batch.inputs["image"].pixels.any()
 
@@ -180,7 +157,7 @@ def test_a_vocabulary_too_small_for_the_tokenizer_is_refused() -> None:
 
 def test_evaluation_counts_what_it_says() -> None:
     task, model = prepared()
-    source = ToySource()
+    source = toy()
     out = task.evaluate(model, source, "val", None, "cpu")
     assert out.count == 6
     assert {b.id for b in out.bad} == {"val-3"}
@@ -194,10 +171,10 @@ def test_evaluation_counts_what_it_says() -> None:
 
 def test_evaluation_loss_is_the_mean_over_all_tokens() -> None:
     task, model = prepared(**{"data.batch.captions": 2, "task.label_smoothing": 0.1})
-    split = ToySplit("val", 7)
+    split = toy_split("val", 7)
     batch = task.examples(split, train=False).collate(each(task, split))
     out = task.loss(model, batch)
-    metrics = task.evaluate(model, ToySource(), "val", None, "cpu").metrics
+    metrics = task.evaluate(model, toy(), "val", None, "cpu").metrics
     assert metrics["loss"] == pytest.approx(out.total.item() / int(out.count), rel=1e-5)
 
 

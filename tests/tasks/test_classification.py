@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_sources import ToySource, ToySplit
 
 import patchword
 from patchword.config import ClassificationTaskConfig, ConfigError, DataConfig, RunConfig, ScenesConfig, UserError
-from patchword.data.base import Record, Split
-from patchword.data.image import BadImage
+from patchword.data.base import Split
 from patchword.data.sources import open_source
 from patchword.models.create import planned_model
 from patchword.models.model import Model, count_parameters
@@ -34,38 +34,16 @@ TOY = {
 }
 
 
-class ToySplit:
-    """Random pictures of given classes; picture `broken` cannot be read."""
-
-    def __init__(self, name: str, labels: Sequence[str | tuple[str, ...]], broken: int | None = None) -> None:
-        self.name, self.labels, self.broken = name, labels, broken
-        self.pictures = np.random.default_rng(len(labels)).integers(0, 256, (len(labels), 20, 24, 3), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def record(self, index: int) -> Record:
-        label = self.labels[index]
-        return Record(f"{self.name}-{index}", {"label": (label,) if isinstance(label, str) else label})
-
-    def read(self, index: int) -> np.ndarray:
-        if index == self.broken:
-            raise BadImage("truncated", "the file ends early")
-        return self.pictures[index]
+def toy_split(name: str, labels: Sequence[str | tuple[str, ...]], broken: int | None = None) -> ToySplit:
+    """Pictures of given classes."""
+    every = [(label,) if isinstance(label, str) else label for label in labels]
+    return ToySplit(name, [{"label": own} for own in every], broken)
 
 
-class ToySource:
-    name = "toy"
-    has_pictures = True
-
-    def __init__(self, train: Sequence[str], val: Sequence[str], broken: int | None = None) -> None:
-        self.splits: Mapping[str, Split] = {"train": ToySplit("train", train), "val": ToySplit("val", val, broken)}
-
-    def describes(self, split: str, index: int, caption: str) -> bool | None:
-        return None
-
-    def group(self, split: str, index: int) -> str | None:
-        return "even" if index % 2 == 0 else "odd"
+def toy(train: Sequence[str | tuple[str, ...]], val: Sequence[str], broken: int | None = None) -> ToySource:
+    """Of even and of odd pictures."""
+    splits = toy_split("train", train), toy_split("val", val, broken)
+    return ToySource(*splits, group=lambda index: "even" if index % 2 == 0 else "odd")
 
 
 def prepared(source: ToySource, **changes: object) -> tuple[ClassificationTask, Model]:
@@ -86,7 +64,7 @@ TRAIN = ["dog", "cat", "ape", "cat", "dog", "dog"]
 
 
 def test_classes_are_those_of_training_sorted_and_kept(tmp_path: Path) -> None:
-    task, model = prepared(ToySource(TRAIN, ["eel"]))
+    task, model = prepared(toy(TRAIN, ["eel"]))
     assert task.labels.names == ("ape", "cat", "dog")
     assert [task.labels.number(name) for name in ("cat", "eel")] == [1, UNSEEN]
     assert model.heads["label"].proj.out_features == 3
@@ -103,12 +81,12 @@ def test_classes_are_those_of_training_sorted_and_kept(tmp_path: Path) -> None:
 )
 def test_what_are_no_classes_is_refused(labels: list, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        prepared(ToySource(labels, []))
+        prepared(toy(labels, []))
 
 
 def test_another_number_of_classes_is_refused() -> None:
     with pytest.raises(UserError, match=r"model\.heads\.label\.num_classes is 2, but the training data has 3 classes"):
-        prepared(ToySource(TRAIN, []), **{"model.heads.label.num_classes": 2})
+        prepared(toy(TRAIN, []), **{"model.heads.label.num_classes": 2})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +104,7 @@ def test_models_that_cannot_are_refused(change: dict[str, object], said: str) ->
 
 def test_other_labels_are_other_data() -> None:
     def digest(labels: list[str]) -> dict[str, object]:
-        source = ToySource(labels, [])
+        source = toy(labels, [])
         examples = prepared(source)[0].examples(source.splits["train"], train=True)
         return data_digest(examples.lengths, examples.answers)
 
@@ -139,7 +117,7 @@ def test_other_labels_are_other_data() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", [{}, {"dog": 0.5, "ape": 3.0}])
 def test_the_loss_is_torchs(smoothing: float, weights: dict[str, float]) -> None:
-    source = ToySource(TRAIN, [])
+    source = toy(TRAIN, [])
     task, model = prepared(source, **{"task.label_smoothing": smoothing, "task.class_weights": weights})
     model.train()
     batch = batch_of(task, source.splits["train"])
@@ -155,11 +133,11 @@ def test_the_loss_is_torchs(smoothing: float, weights: dict[str, float]) -> None
 
 def test_a_weight_for_no_class_is_refused() -> None:
     with pytest.raises(UserError, match=r"task\.class_weights: no class .* named 'catt'; did you mean 'cat'\?"):
-        prepared(ToySource(TRAIN, []), **{"task.class_weights": {"catt": 2.0}})
+        prepared(toy(TRAIN, []), **{"task.class_weights": {"catt": 2.0}})
 
 
 def test_a_batch_of_bad_pictures_has_no_part_and_no_nan() -> None:
-    source = ToySource(TRAIN, ["dog"], broken=0)
+    source = toy(TRAIN, ["dog"], broken=0)
     task, model = prepared(source)
     batch = batch_of(task, source.splits["val"])
     assert (batch.ids, len(batch.bad)) == ((), 1)
@@ -170,7 +148,7 @@ def test_a_batch_of_bad_pictures_has_no_part_and_no_nan() -> None:
 
 
 def test_rehearsals_are_the_loss_of_a_full_batch() -> None:
-    task, model = prepared(ToySource(TRAIN, []))
+    task, model = prepared(toy(TRAIN, []))
     run = task.run
     batch = ClassificationTask.full_batch(run, 5)
     loss = task.loss(model, batch)
@@ -185,7 +163,7 @@ def test_rehearsals_are_the_loss_of_a_full_batch() -> None:
 
 def test_evaluation_is_that_of_plain_loops() -> None:
     val = ["cat", "dog", "ape", "eel", "dog", "Dog", "cat"]
-    source = ToySource(TRAIN, val, broken=4)
+    source = toy(TRAIN, val, broken=4)
     task, model = prepared(source)
     out = task.evaluate(model, source, "val", None, "cpu")
     truths = [name for i, name in enumerate(val) if i != 4]
@@ -212,22 +190,22 @@ def test_evaluation_is_that_of_plain_loops() -> None:
 
 
 def test_classes_that_are_all_unseen_are_all_wrong() -> None:
-    source = ToySource(TRAIN, ["x", "y"])
+    source = toy(TRAIN, ["x", "y"])
     task, model = prepared(source)
     metrics = task.evaluate(model, source, "val", None, "cpu").metrics
     assert (metrics["accuracy"], metrics["unseen_labels"], metrics["loss"]) == (0.0, 2.0, float("inf"))
 
 
 def test_a_split_of_bad_pictures_has_every_metric() -> None:
-    task, model = prepared(ToySource(TRAIN, ["cat"], broken=0))
-    out = task.evaluate(model, ToySource(TRAIN, ["cat"], broken=0), "val", None, "cpu")
+    task, model = prepared(toy(TRAIN, ["cat"], broken=0))
+    out = task.evaluate(model, toy(TRAIN, ["cat"], broken=0), "val", None, "cpu")
     assert (out.count, len(out.bad)) == (0, 1)
     nothing = {"accuracy": 0.0, "calibration_error": 0.0, "f1_macro": 0.0, "f1_micro": 0.0, "auroc": 0.5}
     assert out.metrics == {"loss": float("inf"), **nothing}
 
 
 def test_predictions_have_their_likeliest_classes() -> None:
-    source = ToySource([*TRAIN, "fox", "gnu", "hen", "ibis"], [])
+    source = toy([*TRAIN, "fox", "gnu", "hen", "ibis"], [])
     task, model = prepared(source)
     pictures = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(3)]
     found = task.predict(model, [Query(str(i), p) for i, p in enumerate(pictures)], "cpu")
@@ -248,7 +226,7 @@ def test_predictions_have_their_likeliest_classes() -> None:
 
 def test_top5_is_given_where_there_are_more_than_five() -> None:
     names = list("abcdef")
-    source = ToySource(names, names)
+    source = toy(names, names)
     task, model = prepared(source)
     out = task.evaluate(model, source, "val", None, "cpu")
     last = [min(range(6), key=lambda i, p=p: dict(p.choices).get(names[i], -1.0)) for p in out.predictions]

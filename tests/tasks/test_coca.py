@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_pairs import ToySource, batch_of
+from toy_pairs import batch_of, pairs
+from toy_sources import ToySource
 
 import patchword
 from patchword.config import ConfigError, RunConfig
@@ -45,7 +46,7 @@ CAPTIONS = [("a red dog", "a dog that is red", "red"), ("two cats", "cats"), ("o
 
 
 def toy(broken: int | None = None) -> ToySource:
-    return ToySource(CAPTIONS, broken=broken)
+    return pairs(CAPTIONS, broken=broken)
 
 
 def prepared(changes: Mapping[str, Any] | None = None) -> tuple[CocaTask, Model]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toy_pairs import CAPTIONS, TOY, ToySource, batch_of, prepared
+from toy_pairs import CAPTIONS, TOY, batch_of, pairs, prepared
 
 import patchword
 from patchword.api import Measured, Trained
@@ -25,7 +25,7 @@ from patchword.training.learner import Learner
 
 def test_a_picture_with_several_captions_is_read_once() -> None:
     task, _ = prepared({"data.batch.captions": 2})
-    source = ToySource(broken=3)
+    source = pairs(broken=3)
     examples = task.examples(source.splits["val"], train=False)
     assert len(examples) == 6  # the first picture has three captions
     batch = batch_of(task, source.splits["val"])
@@ -52,7 +52,7 @@ def test_loss_and_rehearsal() -> None:
 
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_a_batch_of_bad_pictures_has_no_part_and_no_nan(chunk: int | None) -> None:
-    source = ToySource(CAPTIONS[:1], broken=0)
+    source = pairs(CAPTIONS[:1], broken=0)
     task, model = prepared({"task.chunk": chunk})
     batch = batch_of(task, source.splits["val"])
     assert (batch.ids, len(batch.bad)) == ((), 3)
@@ -66,7 +66,7 @@ def test_a_batch_of_bad_pictures_has_no_part_and_no_nan(chunk: int | None) -> No
 
 
 def test_evaluation_is_that_of_plain_loops() -> None:
-    source = ToySource(broken=1)
+    source = pairs(broken=1)
     task, model = prepared({"data.batch.size": 3})
     out = task.evaluate(model, source, "val", None, "cpu")
     pictures = {i: task.pipeline(source.splits["val"].read(i), "", None) for i in (0, 2, 3, 4)}
@@ -104,7 +104,7 @@ def test_evaluation_is_that_of_plain_loops() -> None:
 
 def test_a_split_of_bad_pictures_has_every_metric() -> None:
     task, model = prepared()
-    out = task.evaluate(model, ToySource(CAPTIONS[:1], broken=0), "val", None, "cpu")
+    out = task.evaluate(model, pairs(CAPTIONS[:1], broken=0), "val", None, "cpu")
     assert (out.count, len(out.bad), out.predictions) == (0, 1, [])
     assert out.metrics["loss"] == out.metrics["i2t_median_rank"] == float("inf")
     assert out.metrics["recall_mean"] == 0.0
@@ -200,7 +200,7 @@ def found_by_the_example(place: Path, trained: Trained) -> None:
 
 def test_five_pairs_are_learnt_by_heart(tmp_path: Path) -> None:
     """A003-t: R@1 is 100 on five training pairs within 200 steps."""
-    source = ToySource([("a red dog",), ("two cats",), ("one ape",), ("a fish",), ("a tree",)])
+    source = pairs([("a red dog",), ("two cats",), ("one ape",), ("a fish",), ("a tree",)])
     task, model = prepared(source=source)
     learner = Learner(task, model.train(), task.run.train, "cpu")
     batch = batch_of(task, source.splits["train"])

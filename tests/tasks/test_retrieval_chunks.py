@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toy_pairs import TOY, ToySource, batch_of, prepared
+from toy_pairs import TOY, batch_of, pairs, prepared
 
 from patchword.config import ConfigError
 from patchword.data.batch import Batch
@@ -36,7 +36,7 @@ def test_gradients_in_chunks_are_those_of_the_whole(contrast: str, chunk: int) -
     whole, model = prepared(changes)
     cached, _ = prepared(changes | {"task.chunk": chunk})
     model.double().train()
-    batch = batch_of(whole, ToySource().splits["train"])
+    batch = batch_of(whole, pairs().splits["train"])
     for one, other in zip(gradients(whole, model, batch), gradients(cached, model, batch), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
@@ -45,7 +45,7 @@ def test_dropout_is_drawn_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> No
     """Chunks draw other masks than the whole: these are the same chunks, kept."""
     task, model = prepared({"task.chunk": 2, "model.image.embed_dropout": 0.3, "model.text.residual.dropout": 0.2})
     model.double().train()
-    batch = batch_of(task, ToySource().splits["train"])
+    batch = batch_of(task, pairs().splits["train"])
     torch.manual_seed(3)
     cached = gradients(task, model, batch)
     after = torch.rand(1)
@@ -70,7 +70,7 @@ def test_chunks_and_checkpointed_blocks_go_together_and_compiled_ones_do_not() -
     with pytest.raises(ConfigError, match=r"train\.compile.*retrieval runs parts again"):
         load_config("clip-tiny", {"task.chunk": 8, "train.compile": True})
     task, model = prepared({"task.chunk": 2})
-    batch = batch_of(task, ToySource().splits["train"])
+    batch = batch_of(task, pairs().splits["train"])
     plain = gradients(task, model.double().train(), batch)
     with applied_to_blocks(model, task.run.train.replace(checkpoint_blocks=True)):
         for one, other in zip(plain, gradients(task, model, batch), strict=True):
@@ -83,13 +83,13 @@ def test_the_trainer_bounds_the_scale() -> None:
     scale = model.heads["similarity"].log_scale
     with torch.no_grad():
         scale.fill_(9.0)
-    learner.step([batch_of(task, ToySource().splits["train"])], 1, 1e-3)
+    learner.step([batch_of(task, pairs().splits["train"])], 1, 1e-3)
     assert scale.exp().item() == pytest.approx(15.0)
 
 
 def test_vectors_of_both_at_once() -> None:
     task, model = prepared({"data.batch.captions": 3})
-    batch = batch_of(task, ToySource().splits["train"])
+    batch = batch_of(task, pairs().splits["train"])
     for whole, parts in zip(
         batch_vectors(model, batch.inputs, task.sides, None),
         batch_vectors(model, batch.inputs, task.sides, 2),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
+from toy_sources import ToySource, ToySplit
 
 import patchword
 from patchword.config import (
@@ -19,7 +19,7 @@ from patchword.config import (
     UserError,
     VQATaskConfig,
 )
-from patchword.data.base import Record, Split
+from patchword.data.base import Record
 from patchword.models.model import Model
 from patchword.models.presets import load_config
 from patchword.sequence import ImageInput, TextInput
@@ -50,39 +50,16 @@ DIGITS = {
 Rows = Sequence[tuple[str, str, str]]
 
 
-class ToySplit:
+def toy_split(name: str, rows: Sequence[Rows | str]) -> ToySplit:
     """Pictures, each with (question, answer, kind) rows, or with a label."""
-
-    def __init__(self, name: str, rows: Sequence[Rows | str]) -> None:
-        self.name, self.rows = name, rows
-        self.pictures = np.random.default_rng(1).integers(0, 256, (len(rows), 16, 16, 3), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def record(self, index: int) -> Record:
-        own = self.rows[index]
-        if isinstance(own, str):
-            return Record(f"{self.name}/{index}", {"label": (own,)})
-        return Record(
-            f"{self.name}/{index}", dict(zip(("question", "answer", "question_type"), zip(*own), strict=True))
-        )
-
-    def read(self, index: int) -> np.ndarray:
-        return self.pictures[index]
+    fields = "question", "answer", "question_type"
+    texts = [{"label": (r,)} if isinstance(r, str) else dict(zip(fields, zip(*r), strict=True)) for r in rows]
+    return ToySplit(name, texts)
 
 
-class ToySource:
-    name, has_pictures = "toy", True
-
-    def __init__(self, **splits: Sequence[Rows | str]) -> None:
-        self.splits: Mapping[str, Split] = {name: ToySplit(name, rows) for name, rows in splits.items()}
-
-    def describes(self, split: str, index: int, caption: str) -> None:
-        return None
-
-    def group(self, split: str, index: int) -> str:
-        return "toys"
+def toy(**splits: Sequence[Rows | str]) -> ToySource:
+    """Such pictures, all of one group."""
+    return ToySource(*(toy_split(name, rows) for name, rows in splits.items()), group=lambda _: "toys")
 
 
 TRAIN: list[Rows] = [
@@ -97,7 +74,7 @@ TRAIN: list[Rows] = [
 
 
 def prepared(**changes: object) -> tuple[VQATask, Model]:
-    task = VQATask.prepare(load_config("vqa-tiny", {**TOY, **changes}), ToySource(train=TRAIN))
+    task = VQATask.prepare(load_config("vqa-tiny", {**TOY, **changes}), toy(train=TRAIN))
     torch.manual_seed(0)
     return task, task.model_config().build().eval()
 
@@ -106,7 +83,7 @@ def prepared(**changes: object) -> tuple[VQATask, Model]:
 
 
 def test_neighbours_with_one_question_are_one_question() -> None:
-    asked = questions(VQATaskConfig(question="q"), ToySplit("train", TRAIN).record(0))
+    asked = questions(VQATaskConfig(question="q"), toy_split("train", TRAIN).record(0))
     assert [(a.reads, a.answers, a.group) for a in asked] == [
         ({"q": "what is it ?"}, ("dog", "Dog", "dog"), "what_is"),
         ({"q": "is it a cat ?"}, ("no",), "b"),
@@ -157,7 +134,7 @@ def test_answers_are_those_of_training(tmp_path: Path) -> None:
     assert again.labels.names == task.labels.names
     few, _ = prepared(**{"task.num_answers": 2})
     assert few.labels.names == ("cat", "no"), "the most frequent; of equally frequent ones the first"
-    examples = few.examples(ToySplit("train", TRAIN), train=True)
+    examples = few.examples(toy_split("train", TRAIN), train=True)
     assert len(examples) == 3, "what cannot be said is not learnt"
     assert UNSEEN not in examples.answers
 
@@ -165,7 +142,7 @@ def test_answers_are_those_of_training(tmp_path: Path) -> None:
 def test_unseen_answers_are_wrong_and_counted() -> None:
     task, model = prepared()
     val: list[Rows] = [[("what is it ?", "eel", ""), ("is it a cat ?", "no", "b")], [("what is it ?", "dog", "")]]
-    found = task.evaluate(model, ToySource(val=val), "val", None, "cpu")
+    found = task.evaluate(model, toy(val=val), "val", None, "cpu")
     assert found.count == 3
     assert found.metrics["unseen_labels"] == 1
     assert not found.predictions[0].correct
@@ -179,7 +156,7 @@ def test_several_answers_are_judged_as_vqa_does() -> None:
     task, model = prepared()
     answers = ["dog"] * 2 + ["cat"] * 8
     rows: list[Rows] = [[("what is it ?", answer, "") for answer in answers]]
-    found = task.evaluate(model, ToySource(val=rows), "val", None, "cpu")
+    found = task.evaluate(model, toy(val=rows), "val", None, "cpu")
     [prediction] = found.predictions
     assert prediction.references == tuple(answers)
     assert found.metrics["vqa_accuracy"] == pytest.approx({"dog": 0.6, "cat": 1.0}.get(prediction.text, 0.0))
@@ -206,7 +183,7 @@ def test_the_answer_depends_on_picture_and_question() -> None:
 
 def digits(**changes: object) -> tuple[GenerativeVQATask, Model]:
     run = load_config("ref/000", {**DIGITS, **changes})
-    task = GenerativeVQATask.prepare(run, ToySource(train=["7", "1", "3"]))
+    task = GenerativeVQATask.prepare(run, toy(train=["7", "1", "3"]))
     torch.manual_seed(0)
     return task, task.model_config().build().double().eval()
 
@@ -256,7 +233,7 @@ def test_picture_and_question_see_one_another_and_the_answer_is_causal() -> None
 
 def test_answers_in_words_are_judged() -> None:
     task, _ = digits()
-    source = ToySource(val=["7"])
+    source = toy(val=["7"])
     raw = [
         Prediction("a", "the digit is 7", ("The digit is 7",), group="x"),
         Prediction("b", "digit is seven", ("The digit is 7",), group="y"),
@@ -273,7 +250,7 @@ def test_answers_in_words_are_judged() -> None:
 
 def test_a_digit_is_said() -> None:
     task, model = digits(**{"task.decode.max_len": 6})
-    found = task.evaluate(model.float(), ToySource(val=["7", "1"]), "val", None, "cpu")
+    found = task.evaluate(model.float(), toy(val=["7", "1"]), "val", None, "cpu")
     assert found.count == 2
     assert {"loss", "perplexity", "accuracy"} <= found.metrics.keys()
     assert found.predictions[0].references == ("The digit is 7",)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_pairs import ToySource, ToySplit, prepared
+from toy_pairs import pairs, prepared
 
 from patchword.config import ConfigError, UserError, ZeroShotConfig
 from patchword.models.presets import load_config
@@ -19,11 +19,12 @@ def test_zero_shot_by_hand() -> None:
     zero_shot = ZeroShotConfig(names={"ape": "an ape"}, templates=("a {}.", "{} in it"))
     task = RetrievalTask(task.config.replace(zero_shot=zero_shot), task.run, task.tokenizers)
     labels = [("red_dog",), ("ape",), ("cat",), ("ape",)]
-    out = task.evaluate(model, ToySource(labels, "label", broken=2), "val", None, "cpu")
+    source = pairs(labels, "label", broken=2)
+    out = task.evaluate(model, source, "val", None, "cpu")
     names = ["an ape", "cat", "red dog"]
     pictures, texts = task.embed(
         model,
-        [task.pipeline(ToySplit("val", "label", labels).read(i), "", None) for i in (0, 1, 3)],
+        [task.pipeline(source.splits["train"].read(i), "", None) for i in (0, 1, 3)],
         [t.format(n) for n in names for t in ("a {}.", "{} in it")],
         "cpu",
     )
@@ -40,7 +41,7 @@ def test_zero_shot_by_hand() -> None:
 
 def test_zero_shot_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"task\.zero_shot is for evaluation"):
-        prepared({"task.zero_shot.templates": ["{}"]}, ToySource([("a",), ("b",)], "label"))
+        prepared({"task.zero_shot.templates": ["{}"]}, pairs([("a",), ("b",)], "label"))
     for templates, said in (([], "is empty"), (["a photo"], "should have one {}")):
         with pytest.raises(ConfigError, match=said):
             load_config("clip-tiny", {"task.zero_shot.templates": templates})

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+from toy_sources import ToySource, ToySplit
 
 from patchword.config import RunConfig
-from patchword.data.base import Record, Split
+from patchword.data.base import Split
 from patchword.data.batch import Batch
-from patchword.data.image import BadImage
 from patchword.models.model import Model
 from patchword.models.presets import load_config
 from patchword.tasks.base import Task
@@ -39,47 +38,15 @@ CAPTIONS = [
 ]
 
 
-class ToySplit:
-    """Random pictures with given texts; picture `broken` cannot be read."""
-
-    def __init__(self, name: str, field: str, texts: Sequence[tuple[str, ...]], broken: int | None = None) -> None:
-        self.name, self.field, self.texts, self.broken = name, field, texts, broken
-        self.pictures = np.random.default_rng(len(texts)).integers(0, 256, (len(texts), 20, 24, 3), dtype=np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def record(self, index: int) -> Record:
-        return Record(f"{self.name}-{index}", {self.field: self.texts[index]})
-
-    def read(self, index: int) -> np.ndarray:
-        if index == self.broken:
-            raise BadImage("truncated", "the file ends early")
-        return self.pictures[index]
-
-
-class ToySource:
-    name = "toy"
-    has_pictures = True
-
-    def __init__(
-        self, texts: Sequence[tuple[str, ...]] = CAPTIONS, field: str = "caption", broken: int | None = None
-    ) -> None:
-        self.splits: Mapping[str, Split] = {
-            "train": ToySplit("train", field, texts),
-            "val": ToySplit("val", field, texts, broken),
-        }
-
-    def describes(self, split: str, index: int, caption: str) -> bool | None:
-        return None
-
-    def group(self, split: str, index: int) -> str | None:
-        return None
+def pairs(texts: Sequence[tuple[str, ...]] = CAPTIONS, field: str = "caption", broken: int | None = None) -> ToySource:
+    """Training and validation on the same texts; of validation, picture `broken` cannot be read."""
+    said = [{field: own} for own in texts]
+    return ToySource(ToySplit("train", said), ToySplit("val", said, broken))
 
 
 def prepared(changes: Mapping[str, Any] | None = None, source: ToySource | None = None) -> tuple[RetrievalTask, Model]:
     run: RunConfig = load_config("clip-tiny", TOY | {"data.tokenizer.min_frequency": 1} | dict(changes or {}))
-    task = RetrievalTask.prepare(run, source or ToySource())
+    task = RetrievalTask.prepare(run, source or pairs())
     return task, task.model_config().build().eval()
 
 
