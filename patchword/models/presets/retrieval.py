@@ -19,6 +19,7 @@ from patchword.config import (
     LearnedPositionConfig,
     MeanPoolConfig,
     ModelConfig,
+    MuonConfig,
     OptimizerConfig,
     PoolConfig,
     RetrievalTaskConfig,
@@ -67,7 +68,7 @@ def tiny() -> RunConfig:
         name="clip-tiny",
         task=RetrievalTaskConfig(),
         model=_pair(image, text, out_dim=128, pool=MeanPoolConfig()),
-        train=run.train.replace(optimizer=OptimizerConfig(lr=1e-3), best_metric="recall_mean"),
+        train=run.train.replace(steps=2000, optimizer=MuonConfig(lr=1e-3), best_metric="recall_mean"),
     )
 
 
@@ -84,7 +85,10 @@ def small() -> RunConfig:
             image=run.data.image.replace(height=64, width=64), batch=BatchConfig(size=128, captions=5)
         ),
         train=run.train.replace(
-            optimizer=OptimizerConfig(lr=1e-3), eval_every=None, eval_samples=None, best_metric="recall_mean"
+            optimizer=MuonConfig(lr=1e-3, weight_decay=0.1),
+            eval_every=None,
+            eval_samples=None,
+            best_metric="recall_mean",
         ),
     )
 

@@ -23,6 +23,7 @@ from patchword.config import (
     LayersConfig,
     LearnedPositionConfig,
     ModelConfig,
+    MuonConfig,
     OptimizerConfig,
     PrefixFusionConfig,
     ResidualConfig,
@@ -87,7 +88,11 @@ def tiny() -> RunConfig:
             image=ImageConfig(cache="memory"), tokenizer=WordsTokenizerConfig(vocab_size=512, min_frequency=1)
         ),
         train=TrainConfig(
-            steps=2000, optimizer=OptimizerConfig(lr=1e-3), save_every=500, eval_samples=500, best_metric="accuracy"
+            steps=2500,
+            optimizer=MuonConfig(lr=1e-3, matrix_lr=0.01),
+            save_every=500,
+            eval_samples=500,
+            best_metric="accuracy",
         ),
     )
 
