@@ -20,6 +20,7 @@ from patchword.config import (
     StandardFeedForwardConfig,
     TextTowerConfig,
 )
+from patchword.models.convert.defaults import completed
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.quirks import Added
@@ -58,18 +59,16 @@ class BertLayout(Layout):
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A post-norm text tower, and the head that the weights are for."""
         settings.refuse(is_decoder=False, add_cross_attention=False, position_embedding_type="absolute")
-        dim, norm = settings.number("hidden_size", 768), LayerNormConfig(eps=settings.real("layer_norm_eps", 1e-12))
-        activation = settings.activation("hidden_act", "gelu")
+        settings = completed(settings, "bert")
+        activation, norm = settings.activation("hidden_act"), LayerNormConfig(eps=settings.real("layer_norm_eps"))
         text = TextTowerConfig(
-            dim=dim,
-            depth=settings.number("num_hidden_layers", 12),
-            vocab_size=settings.number("vocab_size", 30_522),
-            max_len=settings.number("max_position_embeddings", 512),
+            dim=settings.number("hidden_size"),
+            depth=settings.number("num_hidden_layers"),
+            vocab_size=settings.number("vocab_size"),
+            max_len=settings.number("max_position_embeddings"),
             position=LearnedPositionConfig(),
-            attention=SoftmaxAttentionConfig(num_heads=settings.number("num_attention_heads", 12)),
-            ffn=StandardFeedForwardConfig(
-                hidden_dim=settings.number("intermediate_size", 4 * dim), activation=activation
-            ),
+            attention=SoftmaxAttentionConfig(num_heads=settings.number("num_attention_heads")),
+            ffn=StandardFeedForwardConfig(hidden_dim=settings.number("intermediate_size"), activation=activation),
             norm=norm,
             residual=ResidualConfig(placement="post"),
             entry_norm=True,

@@ -16,6 +16,7 @@ from patchword.config import (
     StandardFeedForwardConfig,
     TextTowerConfig,
 )
+from patchword.models.convert.defaults import completed
 from patchword.models.convert.keymap import Entry, linear, packed
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.settings import Settings, their_activation
@@ -42,21 +43,24 @@ class GPT2Layout(Layout):
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A causal text tower, and its table as the map to scores."""
         settings.refuse(add_cross_attention=False)
-        dim, heads = settings.number("n_embd", 768), settings.number("n_head", 12)
+        settings = completed(settings, "gpt2")
+        dim = settings.number("n_embd")
         text = TextTowerConfig(
             dim=dim,
-            depth=settings.number("n_layer", 12),
-            vocab_size=settings.number("vocab_size", 50_257),
-            max_len=settings.number("n_positions", settings.number("n_ctx", 1024)),
+            depth=settings.number("n_layer"),
+            vocab_size=settings.number("vocab_size"),
+            max_len=settings.number("n_positions"),
             position=LearnedPositionConfig(),
             attention=SoftmaxAttentionConfig(
-                num_heads=heads, causal=True, scale=None if settings.flag("scale_attn_weights", True) else 1.0
+                num_heads=settings.number("n_head"),
+                causal=True,
+                scale=None if settings.flag("scale_attn_weights", True) else 1.0,
             ),
             ffn=StandardFeedForwardConfig(
                 hidden_dim=settings.number("n_inner", 4 * dim),
-                activation=settings.activation("activation_function", "gelu_new"),
+                activation=settings.activation("activation_function"),
             ),
-            norm=LayerNormConfig(eps=settings.real("layer_norm_epsilon", 1e-5)),
+            norm=LayerNormConfig(eps=settings.real("layer_norm_epsilon")),
         )
         tied = settings.flag("tie_word_embeddings", True)
         return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text", tied=tied)})

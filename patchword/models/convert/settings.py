@@ -71,7 +71,7 @@ class Settings:
             raise UserError(f"{self.source}: {name} should be true or false, got {value!r}")
         return value
 
-    def side(self, name: str, default: int) -> tuple[int, int]:
+    def side(self, name: str, default: int | None = None) -> tuple[int, int]:
         """A height and a width, or one number for both."""
         value = self.data.get(name)
         if isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int) for v in value):
@@ -90,13 +90,13 @@ class Settings:
             raise UserError(f"{self.source}: {name} should hold settings, got {value!r}")
         return Settings(value, f"{self.source}: {name}")
 
-    def activation(self, name: str, default: str) -> Any:
+    def activation(self, name: str) -> Any:
         """Our name of an activation.
 
         Raises:
-            UserError: we have none like it.
+            UserError: it is missing, or we have none like it.
         """
-        value = self._value(name, default)
+        value = self._value(name, None)
         if value not in _ACTIVATIONS:
             raise UserError(f"{self.source}: {name}: {unknown('activation', value, _ACTIVATIONS)}")
         return _ACTIVATIONS[value]

@@ -21,6 +21,7 @@ from patchword.config import (
     TextTowerConfig,
     UserError,
 )
+from patchword.models.convert.defaults import completed
 from patchword.models.convert.feed_forwards import activation_of, gated, is_gated
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
@@ -46,10 +47,11 @@ class T5Layout(Layout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two text towers with one table; the target's tokens look at the source's."""
-        dim, depth = settings.number("d_model", 512), settings.number("num_layers", 6)
+        settings = completed(settings, "t5")
+        dim, depth = settings.number("d_model"), settings.number("num_layers")
         attention = SoftmaxAttentionConfig(
-            num_heads=settings.number("num_heads", 8),
-            head_dim=settings.number("d_kv", 64),
+            num_heads=settings.number("num_heads"),
+            head_dim=settings.number("d_kv"),
             bias=False,
             out_bias=False,
             scale=1.0,
@@ -57,15 +59,15 @@ class T5Layout(Layout):
         source = TextTowerConfig(
             dim=dim,
             depth=depth,
-            vocab_size=settings.number("vocab_size", 32_128),
+            vocab_size=settings.number("vocab_size"),
             max_len=settings.number("n_positions", 512),
             position=RelativeBiasPositionConfig(
-                num_buckets=settings.number("relative_attention_num_buckets", 32),
-                max_distance=settings.number("relative_attention_max_distance", 128),
+                num_buckets=settings.number("relative_attention_num_buckets"),
+                max_distance=settings.number("relative_attention_max_distance"),
             ),
             attention=attention,
             ffn=_feed_forward(settings),
-            norm=RMSNormConfig(eps=settings.real("layer_norm_epsilon", 1e-6)),
+            norm=RMSNormConfig(eps=settings.real("layer_norm_epsilon")),
         )
         target = source.replace(depth=0, position=NoPositionConfig(), shares="source")
         trunk = StackConfig(
@@ -153,11 +155,11 @@ def _stack(theirs: str, ours: str, config: StackConfig) -> Iterator[Entry]:
 
 
 def _feed_forward(settings: Settings) -> FeedForwardConfig:
-    word, hidden = str(settings.data.get("feed_forward_proj", "relu")), settings.number("d_ff", 2048)
+    word, hidden = str(settings.data["feed_forward_proj"]), settings.number("d_ff")
     gate, _, name = _MEANT.get(word, word).rpartition("-")
     if gate not in ("", "gated"):
         raise UserError(f"{settings.source}: feed_forward_proj {word!r} has no counterpart here")
-    activation = Settings({"act": name}, settings.source).activation("act", "relu")
+    activation = Settings({"act": name}, settings.source).activation("act")
     if gate:
         return gated(activation, hidden, bias=False)
     return StandardFeedForwardConfig(hidden_dim=hidden, activation=activation, bias=False)

@@ -18,6 +18,7 @@ from patchword.config import (
     StandardFeedForwardConfig,
     UserError,
 )
+from patchword.models.convert.defaults import completed
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
 from patchword.models.convert.quirks import Patches
@@ -48,9 +49,10 @@ class ViTLayout(Layout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """An image tower, and a head on its cls token where there is one."""
-        image = image_tower(settings, eps=1e-12, activation="gelu").replace(
+        settings = completed(settings, "vit")
+        image = image_tower(settings).replace(
             attention=SoftmaxAttentionConfig(
-                num_heads=settings.number("num_attention_heads", 12), bias=settings.flag("qkv_bias", True)
+                num_heads=settings.number("num_attention_heads"), bias=settings.flag("qkv_bias", True)
             )
         )
         head = weights.get("classifier.weight")
@@ -106,30 +108,27 @@ class ViTLayout(Layout):
         return {"config.json": data, "preprocessor_config.json": pictures_file(image, "ViTImageProcessor")}
 
 
-def image_tower(settings: Settings, eps: float, activation: str) -> ImageTowerConfig:
+def image_tower(settings: Settings) -> ImageTowerConfig:
     """The tower that settings of a vision transformer describe, but for its attention.
 
     Args:
-        settings: those of the picture's model; picture statistics among them.
-        eps: of its norms where they do not say.
-        activation: their name of it where they do not say.
+        settings: those of the picture's model, complete; picture statistics among them.
     """
-    dim, channels = settings.number("hidden_size", 768), settings.number("num_channels", 3)
+    channels = settings.number("num_channels")
     return ImageTowerConfig(
-        dim=dim,
-        depth=settings.number("num_hidden_layers", 12),
-        image_size=settings.side("image_size", 224),
-        patch_size=settings.side("patch_size", 16),
+        dim=settings.number("hidden_size"),
+        depth=settings.number("num_hidden_layers"),
+        image_size=settings.side("image_size"),
+        patch_size=settings.side("patch_size"),
         channels=channels,
         cls_token=True,
         mean=_per_channel(settings, "image_mean", channels),
         std=_per_channel(settings, "image_std", channels),
         position=LearnedPositionConfig(),
         ffn=StandardFeedForwardConfig(
-            hidden_dim=settings.number("intermediate_size", 4 * dim),
-            activation=settings.activation("hidden_act", activation),
+            hidden_dim=settings.number("intermediate_size"), activation=settings.activation("hidden_act")
         ),
-        norm=LayerNormConfig(eps=settings.real("layer_norm_eps", eps)),
+        norm=LayerNormConfig(eps=settings.real("layer_norm_eps")),
     )
 
 
