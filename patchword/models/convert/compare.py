@@ -22,6 +22,7 @@ def differences(one: ModelConfig, other: ModelConfig) -> list[str]:
 
 def _whole(config: ModelConfig) -> dict[str, Any]:
     """All settings; a pool also says how wide the tokens are that it reads."""
+    config = config.with_vocabularies(lambda _: None)  # those that share a table have its size
     data = config.to_dict()
     for name, head in config.heads.items():
         pool = data["heads"][name].get("pool")

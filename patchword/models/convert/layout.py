@@ -38,6 +38,10 @@ class Written(NamedTuple):
     """What stands beside the weights: JSON files by name, `config.json` among them."""
     weights: Weights
     """Tensors by their names."""
+    renumbered: Mapping[int, int] = {}
+    """Token ids that are others there, both ways."""
+    notes: tuple[str, ...] = ()
+    """What who uses it there has to know."""
 
 
 class Layout(ABC):
@@ -51,6 +55,8 @@ class Layout(ABC):
     """Whether models can be written in it."""
     renames: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Patterns of other names that its weights have had, and what takes their place."""
+    written_as: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Patterns of names in the key map, and what takes their place in files, so that every version reads them."""
     ignored: ClassVar[tuple[str, ...]] = ()
     """Patterns of tensors that follow from others: buffers of masks, second names of tied tables."""
     left_out: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -78,11 +84,19 @@ class Layout(ABC):
         """Settings of theirs that say nothing of the model, but of what it is given; they are written back."""
         return {}
 
+    def idle(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Weights:
+        """Weights that theirs has to have and does not read, by their names; our `weights` say in which numbers."""
+        return {}
+
     def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
         """The JSON files of a model of ours in this layout; wrong ones, or any error, where it does not fit."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ what follows from that
+
+    def facts(self, files: Mapping[str, Mapping[str, Any]]) -> Settings:
+        """What JSON files say together."""
+        return Settings({key: value for data in files.values() for key, value in data.items()}, self.name)
 
     def read(self, settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Read:
         """Their settings and weights as ours, in the type of number that they have.
@@ -121,9 +135,10 @@ class Layout(ABC):
         try:
             files = self.settings(config)
             files["config.json"] = _joined(files["config.json"], kept or {})
-            facts = {key: value for data in files.values() for key, value in data.items()}
-            written = Written(files, to_theirs(self.entries(config, Settings(facts, self.name)), dict(weights)))
-            again = self.read(facts, written.weights).config
+            facts = self.facts(files)
+            theirs = to_theirs(self.entries(config, facts), dict(weights))
+            written = Written(files, renamed(theirs | self.idle(config, weights), self.written_as))
+            again = self.read(facts.data, written.weights).config
         except (UserError, KeyError, AssertionError, AttributeError) as error:
             raise UserError(f"this model cannot be written in the layout {self.name}: {error}") from error
         others = differences(config, again)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from patchword.config import (
-    FeedForwardConfig,
     LanguageHeadConfig,
     ModelConfig,
     RMSNormConfig,
@@ -16,11 +15,14 @@ from patchword.config import (
     SoftmaxAttentionConfig,
     StackConfig,
     TextTowerConfig,
+    UserError,
 )
+from patchword.models.convert.defaults import completed
 from patchword.models.convert.feed_forwards import activation_of, gated
 from patchword.models.convert.gpt2 import head_map, tied_names_of
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.layout import Layout
+from patchword.models.convert.parts import of_kind, part_of
 from patchword.models.convert.rotary import rotary, their_rotary
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import SAME, Transform
@@ -67,7 +69,7 @@ class LlamaLayout(Layout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """A causal text tower with rotary positions."""
-        text = decoder(settings, kind_of(settings))
+        text = decoder(settings)
         tied = settings.flag("tie_word_embeddings", False)
         return ModelConfig(towers={"text": text}, heads={"text": LanguageHeadConfig(source="text", tied=tied)})
 
@@ -83,47 +85,81 @@ class LlamaLayout(Layout):
 
     def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
         """`config.json`, as the plainest of these models that has what it takes."""
-        text, head = cast(TextTowerConfig, config.towers["text"]), cast(LanguageHeadConfig, config.heads["text"])
-        own, ffn = cast(SoftmaxAttentionConfig, text.attention), cast(FeedForwardConfig, text.ffn)
-        name, kind = next((name, kind) for name, kind in KINDS.items() if kind.has(own))
-        special = {"attention_bias": own.bias, "mlp_bias": ffn.bias, "sliding_window": own.window}
+        text = part_of(config.towers, "towers", "text", TextTowerConfig)
+        head = part_of(config.heads, "heads", "text", LanguageHeadConfig)
+        own = decoder_settings(text, "towers.text")
         data: dict[str, Any] = {
-            "model_type": name,
-            "architectures": [f"{kind.architecture}ForCausalLM"],
+            "architectures": [f"{KINDS[own['model_type']].architecture}ForCausalLM"],
             "vocab_size": text.vocab_size,
             "max_position_embeddings": text.max_len,
-            "hidden_size": text.dim,
-            "intermediate_size": ffn.hidden_dim or -(-8 * text.dim // 3 // 8) * 8,
-            "num_hidden_layers": text.depth,
-            "num_attention_heads": own.num_heads,
-            "num_key_value_heads": own.num_kv_heads or own.num_heads,
-            "head_dim": own.width(text.dim),
-            "hidden_act": activation_of(ffn),
-            "rms_norm_eps": cast(RMSNormConfig, text.norm).eps,
-            "rope_parameters": their_rotary(cast(RotaryPositionConfig, text.position)),
             "tie_word_embeddings": head.tied,
         }
-        return {"config.json": data | {name: special[name] for name in kind.writes}}
+        return {"config.json": own | data}
 
 
-def kind_of(settings: Settings) -> Kind:
-    """Which of these models it is.
+def decoder_settings(stack: StackConfig, path: str) -> dict[str, Any]:
+    """Their settings of a causal stack, as of the plainest of these models that has what it takes.
 
     Raises:
-        UserError: none of them.
+        UserError: it has parts of other kinds.
+    """
+    own = of_kind(stack.attention, f"{path}.attention", SoftmaxAttentionConfig)
+    return blocks_settings(stack, path, *next((name, kind) for name, kind in KINDS.items() if kind.has(own)))
+
+
+def blocks_settings(stack: StackConfig, path: str, model_type: str, kind: Kind) -> dict[str, Any]:
+    """The same, as of a model of that kind."""
+    own = of_kind(stack.attention, f"{path}.attention", SoftmaxAttentionConfig)
+    position = of_kind(stack.position, f"{path}.position", RotaryPositionConfig)
+    if stack.ffn is None:
+        raise UserError(f"{path}.ffn is null, and has to be there")
+    special = {"attention_bias": own.bias, "mlp_bias": stack.ffn.bias, "sliding_window": own.window}
+    return {
+        "model_type": model_type,
+        "hidden_size": stack.dim,
+        "intermediate_size": stack.ffn.hidden_dim or -(-8 * stack.dim // 3 // 8) * 8,
+        "num_hidden_layers": stack.depth,
+        "num_attention_heads": own.num_heads,
+        "num_key_value_heads": own.num_kv_heads or own.num_heads,
+        "head_dim": own.width(stack.dim),
+        "hidden_act": activation_of(stack.ffn),
+        "rms_norm_eps": of_kind(stack.norm, f"{path}.norm", RMSNormConfig).eps,
+        "rope_parameters": their_rotary(position),
+        **{name: special[name] for name in kind.writes},
+    }
+
+
+def decoder(settings: Settings) -> TextTowerConfig:
+    """The causal text tower that the settings of one of these models describe.
+
+    Raises:
+        UserError: it is none of them, or has a setting that cannot be expressed exactly.
+    """
+    facts = completed_decoder(settings)
+    return decoder_of(facts, KINDS[facts.data["model_type"]])
+
+
+def completed_decoder(settings: Settings) -> Settings:
+    """Settings of one of these models, with what its own class takes where they say nothing.
+
+    Raises:
+        UserError: it is none of them.
     """
     settings.refuse(model_type=tuple(KINDS))
-    return KINDS[settings.data.get("model_type", "llama")]
+    name = settings.data.get("model_type", "llama")
+    return completed(Settings({"model_type": name, **settings.data}, settings.source), name)
 
 
-def decoder(settings: Settings, kind: Kind) -> TextTowerConfig:
-    """The causal text tower that their settings describe.
+def decoder_of(settings: Settings, kind: Kind) -> TextTowerConfig:
+    """The same of complete settings, of a model of that kind.
 
     Raises:
         UserError: a setting that cannot be expressed exactly.
     """
     settings.refuse(use_sliding_window=False)
-    dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps", 1e-6)
+    if set(settings.data.get("layer_types") or ()) - {"full_attention"}:
+        raise UserError(f"{settings.source}: layer_types of several kinds have no counterpart here")
+    dim, eps = settings.number("hidden_size"), settings.real("rms_norm_eps")
     heads = settings.number("num_attention_heads")
     biased = kind.biased or settings.flag("attention_bias", False)
     window = settings.number("sliding_window") if kind.windowed and "sliding_window" in settings else None
@@ -144,7 +180,7 @@ def decoder(settings: Settings, kind: Kind) -> TextTowerConfig:
             out_bias=biased and not kind.biased,
         ),
         ffn=gated(
-            settings.activation("hidden_act", "silu"),
+            settings.activation("hidden_act"),
             settings.number("intermediate_size"),
             settings.flag("mlp_bias", False),
         ),

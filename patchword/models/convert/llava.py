@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from patchword.config import (
@@ -12,52 +13,42 @@ from patchword.config import (
     JointFusionConfig,
     LanguageHeadConfig,
     ModelConfig,
-    SoftmaxAttentionConfig,
     StackConfig,
     TextTowerConfig,
     UserError,
 )
-from patchword.models.convert.clip import CLIP_BLOCK, statistics
-from patchword.models.convert.gpt2 import head_map, tied_names_of
-from patchword.models.convert.keymap import Entry, linear, linears
-from patchword.models.convert.layout import Layout
-from patchword.models.convert.llama import decoder, kind_of, stack_entries
-from patchword.models.convert.settings import Settings
-from patchword.models.convert.vit import image_tower, patch_map
-
-VISION, DECODER, IMAGE = "vision_tower", "language_model", "towers.image"
-RENAMES = (
-    (r"^model\.", ""),
-    (r"^language_model\.lm_head\.", "lm_head."),
-    (r"^language_model\.model\.", "language_model."),
-    (r"^vision_tower\.vision_model\.", "vision_tower."),
+from patchword.models.convert.clip import clip_image
+from patchword.models.convert.defaults import completed, completed_part
+from patchword.models.convert.gpt2 import head_map
+from patchword.models.convert.keymap import Entry, Weights, linear
+from patchword.models.convert.llama import completed_decoder, decoder, decoder_settings, stack_entries
+from patchword.models.convert.pictured import (
+    DECODER,
+    IMAGE,
+    VISION,
+    PicturedLayout,
+    sharing,
+    table_name,
+    table_of,
+    trunk_of,
+    vision_entries,
 )
-"""Names of transformers 4.x, of files, and of 5.x."""
-IGNORED = (r"vision_tower\.embeddings\.position_ids", r"language_model\..*rotary_emb\.inv_freq")
-_LLAMA = {
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "intermediate_size": 11_008,
-    "vocab_size": 32_000,
-    "max_position_embeddings": 2048,
-}
-_TEXT: dict[str, Mapping[str, object]] = {"llama": _LLAMA, "mistral": {"sliding_window": 4096}}
-"""What files of these decoders leave out where it is what their program takes."""
-_VISION = {
-    "patch_size": 32,
+from patchword.models.convert.settings import Settings
+
+_STATISTICS = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
+"""Of pictures, where there is no `preprocessor_config.json`: CLIP's."""
 
 
-class LlavaLayout(Layout):
+class LlavaLayout(PicturedLayout):
     """The picture's tokens stand where `<image>` does: text before it is the tower `before`, what follows is `text`."""
 
     name = "llava"
     model_types = ("llava",)
-    renames = RENAMES
-    ignored = IGNORED
+    towers = ("before", "image", "text")
+    model, processor = "LlavaForConditionalGeneration", "CLIPImageProcessor"
     left_out = (
         (r"vision_tower\.encoder\.layers\..*", "blocks of the picture's tower after the one whose tokens are read"),
         (r"vision_tower\.post_layernorm\..*", "the last norm of the picture's tower, before which tokens are read"),
@@ -66,9 +57,8 @@ class LlavaLayout(Layout):
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two text towers with one table, the picture's tower, and a trunk that reads all in turn."""
         settings.refuse(multimodal_projector_bias=True, projector_hidden_act="gelu")
-        facts = settings.part("text_config")
-        words = with_defaults(facts, _TEXT.get(facts.data.get("model_type", "llama"), {}))
-        text = decoder(words, kind_of(words))
+        words = self.words(settings)
+        text = decoder(words)
         tied = settings.flag("tie_word_embeddings", False) or words.flag("tie_word_embeddings", False)
         table = table_of(text)
         return ModelConfig(
@@ -91,23 +81,48 @@ class LlavaLayout(Layout):
         yield from stack_entries(DECODER, "trunk", trunk)
         yield from head_map(config)
 
-    def ignores(self, config: ModelConfig) -> tuple[str, ...]:
-        """The head's map where it is the table."""
-        return tied_names_of(config)
+    def words(self, settings: Settings) -> Settings:
+        """The decoder's settings, with what its own class takes where they say nothing."""
+        return completed_decoder(settings.part("text_config"))
+
+    def idle(self, config: ModelConfig, weights: Mapping[str, Tensor]) -> Weights:
+        """The last norm of the picture's tower: its tokens are read before it."""
+        like = weights[f"{IMAGE}.stack.entry_norm.weight"]
+        norm = f"{VISION}.post_layernorm"
+        return {f"{norm}.weight": torch.ones_like(like), f"{norm}.bias": torch.zeros_like(like)}
+
+    def described(self, image: ImageTowerConfig, text: TextTowerConfig, trunk: StackConfig) -> dict[str, Any]:
+        """Tokens are read after the last block that there is.
+
+        Raises:
+            UserError: there is none.
+        """
+        if not image.depth:
+            raise UserError("towers.image.depth is 0: theirs has a block at least")
+        rows, columns = image.grid
+        return {
+            "image_seq_length": rows * columns + image.gives_cls,
+            "multimodal_projector_bias": True,
+            "projector_hidden_act": "gelu",
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full" if image.gives_cls else "default",
+            "text_config": decoder_settings(trunk, "trunk"),
+            "vision_config": {"model_type": "clip_vision_model"},
+        }
+
+    def placeholder(self, text: TextTowerConfig) -> tuple[int, str]:
+        """Padding, which no text of ours holds: theirs looks its placeholder up in the table, so it has to be there."""
+        return 0, "`<image>` is id 0, which is `<pad>` to patchword's tokenizers: fill texts up with another, such as 2"
 
 
 def _image(settings: Settings) -> ImageTowerConfig:
     """CLIP's tower up to the block whose tokens are read, without its last norm."""
-    facts = settings.part("vision_config")
-    facts.refuse(model_type="clip_vision_model")
-    vision = with_defaults(Settings({**facts.data, **statistics(settings)}, facts.source), _VISION)
-    image = image_tower(vision, eps=1e-5, activation="quick_gelu")
+    settings.part("vision_config").refuse(model_type="clip_vision_model")
     settings.refuse(vision_feature_select_strategy=("default", "full"))
+    vision = completed_part(settings, "vision_config", "clip_vision_model", "llava")
+    image = clip_image(vision, Settings({**_STATISTICS, **settings.data}, settings.source))
     return image.replace(
-        depth=_blocks(settings, image.depth),
-        attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads", 12)),
-        patch_bias=False,
-        entry_norm=True,
+        depth=_blocks(completed(settings, "llava"), image.depth),
         final_norm=False,
         gives_cls=settings.data.get("vision_feature_select_strategy") == "full",
     )
@@ -115,7 +130,7 @@ def _image(settings: Settings) -> ImageTowerConfig:
 
 def _blocks(settings: Settings, depth: int) -> int:
     """How many blocks come before the tokens that are read: `vision_feature_layer`, counted from either end."""
-    layer = settings.data.get("vision_feature_layer", -2)
+    layer = settings.data["vision_feature_layer"]
     if isinstance(layer, list | tuple) and len(layer) == 1:
         layer = layer[0]
     if not isinstance(layer, int) or isinstance(layer, bool):
@@ -128,54 +143,3 @@ def _blocks(settings: Settings, depth: int) -> int:
             f"{settings.source}: vision_feature_layer {layer} is none of {depth + 1}: {-depth - 1} to {depth}"
         )
     return blocks
-
-
-# ------------------------------------------------------------------ what such models share
-
-
-def with_defaults(settings: Settings, defaults: Mapping[str, object]) -> Settings:
-    """The same with what their program takes where a file says nothing."""
-    return Settings({**defaults, **settings.data}, settings.source)
-
-
-def table_of(text: TextTowerConfig, scaled: bool = False) -> TextTowerConfig:
-    """A decoder's table of words alone."""
-    return TextTowerConfig(
-        dim=text.dim,
-        depth=0,
-        vocab_size=text.vocab_size,
-        max_len=text.max_len,
-        embed_scale=scaled,
-        attention=None,
-        ffn=None,
-    )
-
-
-def sharing(table: TextTowerConfig) -> TextTowerConfig:
-    """Another tower with the table of the tower `text`."""
-    return table.replace(shares="text", vocab_size=None)
-
-
-def table_name(first: str) -> str:
-    """What that table is called in a model: by the first tower that has it."""
-    return f"towers.{first}.embedding.table.weight"
-
-
-def trunk_of(text: TextTowerConfig) -> StackConfig:
-    """A decoder's blocks alone."""
-    return StackConfig(
-        dim=text.dim,
-        depth=text.depth,
-        position=text.position,
-        attention=text.attention,
-        ffn=text.ffn,
-        norm=text.norm,
-    )
-
-
-def vision_entries(image: ImageTowerConfig) -> Iterator[Entry]:
-    """Patches, places and blocks of CLIP's or SigLIP's picture tower."""
-    yield from patch_map(f"{VISION}.embeddings.patch_embedding", image)
-    yield from linear(f"{VISION}.embeddings.position_embedding", f"{IMAGE}.stack.position.table", bias=False)
-    for i in range(image.depth):
-        yield from linears(CLIP_BLOCK, f"{VISION}.encoder.layers.{i}", f"{IMAGE}.stack.blocks.{i}")

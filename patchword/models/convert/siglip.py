@@ -18,6 +18,7 @@ from patchword.config import (
     SoftmaxAttentionConfig,
 )
 from patchword.models.convert.clip import statistics, text_entries, text_tower, tower_entries
+from patchword.models.convert.defaults import completed_part
 from patchword.models.convert.keymap import Entry, linear
 from patchword.models.convert.quirks import Asked
 from patchword.models.convert.settings import Settings
@@ -36,20 +37,12 @@ class SiglipLayout(TwoTowersLayout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers, two embedding heads, and one that compares them where there is its temperature."""
-        vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
+        vision = completed_part(settings, "vision_config", "siglip_vision_model", self.name)
         vision.refuse(vision_use_head=True)
-        heads = vision.number("num_attention_heads", 12)
-        image = image_tower(vision, eps=1e-6, activation="gelu_pytorch_tanh").replace(
-            attention=SoftmaxAttentionConfig(num_heads=heads), cls_token=False
-        )
-        facts = settings.part("text_config")
-        words = Settings(
-            {"hidden_size": 768, "num_attention_heads": 12, "vocab_size": 32_000, "max_position_embeddings": 64}
-            | dict(facts.data),
-            facts.source,
-        )
-        text = text_tower(words, eps=1e-6, activation="gelu_pytorch_tanh", causal=False)
-        pool = AttentionPoolConfig(num_heads=heads, ffn=image.ffn, norm=image.norm)
+        image = siglip_image(vision, settings)
+        words = completed_part(settings, "text_config", "siglip_text_model", self.name)
+        text = text_tower(words, causal=False)
+        pool = AttentionPoolConfig(num_heads=vision.number("num_attention_heads"), ffn=image.ffn, norm=image.norm)
         width = words.number("projection_size", text.dim)
         made: dict[str, HeadConfig] = {
             "image": EmbeddingHeadConfig(source="image", out_dim=None, pool=pool),
@@ -82,3 +75,10 @@ class SiglipLayout(TwoTowersLayout):
     def widths(self, image: EmbeddingHeadConfig, text: EmbeddingHeadConfig) -> dict[str, dict[str, Any]]:
         """A picture's vector is as wide as its tower; a text's has a map to that width."""
         return {"text_config": {"projection_size": text.out_dim}}
+
+
+def siglip_image(vision: Settings, whole: Settings) -> ImageTowerConfig:
+    """The picture's tower that a complete `vision_config` describes, and the whole file's statistics of pictures."""
+    return image_tower(Settings({**vision.data, **statistics(whole)}, vision.source)).replace(
+        attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads")), cls_token=False
+    )

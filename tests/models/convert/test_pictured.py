@@ -54,8 +54,6 @@ def test_a_folder_of_llava_is_read(tmp_path: Path) -> None:
     got = mine({"image": pixels, "before": text(BEFORE), "text": given}).heads["text"]
     assert given.valid is not None
     assert apart(got[given.valid], want) < 1e-4
-    with pytest.raises(UserError, match="no layout has all parts of this model"):
-        convert(tmp_path / "ours", tmp_path / "back")
 
 
 @torch.no_grad()

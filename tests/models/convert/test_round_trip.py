@@ -10,6 +10,7 @@ import torch
 from foreign import apart, ids, ours, read, silent, theirs, transformers
 from parity_decoders import DECODERS
 from parity_encoders import STATISTICS, bert_config, clip_config, pictures, siglip_config, t5_config, vit_config
+from parity_pictured import llava_config, paligemma_config
 
 from patchword.config import CrossFusionConfig, ModelConfig, UserError
 from patchword.models.convert import LAYOUTS, untied
@@ -27,11 +28,13 @@ WRITTEN: dict[str, tuple[str, str, Any]] = {
     "T5, gated": ("t5", "T5ForConditionalGeneration", lambda: t5_config(feed_forward_proj="gated-gelu")),
     "CLIP": ("clip", "CLIPModel", clip_config),
     "SigLIP": ("siglip", "SiglipModel", siglip_config),
+    "LLaVA": ("llava", "LlavaForConditionalGeneration", llava_config),
+    "PaliGemma": ("paligemma", "PaliGemmaForConditionalGeneration", paligemma_config),
 }
 
 
 def more(layout: str) -> dict[str, Any]:
-    return STATISTICS if layout in ("vit", "clip", "siglip") else {}
+    return STATISTICS if layout in ("vit", "clip", "siglip", "llava", "paligemma") else {}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
