@@ -31,9 +31,12 @@ def command(
     done = convert(source, out, to)
     if as_json:
         found = {"out": str(done.out), "layout": done.layout, "direction": "out" if done.written else "in"}
-        print_json(found | {"parameters": done.parameters, "left_out": done.left_out})
+        more = {"notes": list(done.notes), "renumbered": dict(done.renumbered)}
+        print_json(found | {"parameters": done.parameters, "left_out": done.left_out} | more)
         return
     verb = "written as" if done.written else "read from"
     typer.echo(f"{done.out}: {done.parameters:,} parameters, {verb} the layout {done.layout}")
     for name, what in done.left_out.items():
         typer.echo(f"left out: {name}: {what}", err=True)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
 
-from patchword.config import RunError, UserError, unknown
+from patchword.config import RunError, TextTowerConfig, UserError, unknown
 from patchword.models.convert import LAYOUTS, Layout, Written, layout_of, load, untied
+from patchword.models.convert.renumbered import tokenizer_files
 from patchword.models.convert.source import dumped, model_type, read_source
 from patchword.models.folder import FORMAT, SETTINGS, WEIGHTS, model_folder, read_model, settings_of
 from patchword.models.model import Model, count_parameters
@@ -30,6 +31,10 @@ class Converted(NamedTuple):
     """Numbers of our model."""
     left_out: dict[str, str]
     """Tensors of theirs that have no part of ours, and what they are."""
+    notes: tuple[str, ...] = ()
+    """What who uses it there has to know."""
+    renumbered: Mapping[int, int] = {}
+    """Token ids that are others there, both ways."""
 
 
 def convert(source: str | Path, out: str | Path, to: str | None = None) -> Converted:
@@ -83,12 +88,29 @@ def _written(source: Path, out: Path, to: str | None) -> Converted:
     model, facts = read_model(source, {}), settings_of(source)[1]
     about = facts.get("converted")
     layout, written = _in_some_layout(model, to, about if isinstance(about, dict) else {})
+    files, notes = dict(written.files), written.notes
+    if written.renumbered:
+        beside = _tokenizer(source, model, written.renumbered)
+        files, notes = files | beside, (*notes, _order(written.renumbered, source, bool(beside)))
     with whole_folder(out) as folder:
         tensors = {name: tensor.contiguous().clone() for name, tensor in written.weights.items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
-        for name, data in written.files.items():
+        for name, data in files.items():
             (folder / name).write_text(dumped(data), encoding="utf-8")
-    return Converted(out, layout.name, True, count_parameters(model), {})
+    return Converted(out, layout.name, True, count_parameters(model), {}, notes, written.renumbered)
+
+
+def _tokenizer(source: Path, model: Model, ids: Mapping[int, int]) -> dict[str, dict[str, Any]]:
+    """The files of the tokenizer beside the only text tower's weights, in the new order; none: nothing."""
+    text = next(tower for tower in model.config.towers.values() if isinstance(tower, TextTowerConfig))
+    return tokenizer_files(source, ids, text.max_len)
+
+
+def _order(ids: Mapping[int, int], source: Path, there: bool) -> str:
+    """What is said of token ids that are others there."""
+    pairs = ", ".join(f"{old} is {new}" for old, new in ids.items())
+    done = "tokenizer.json is written so" if there else f"{source} has no tokenizer.json: number your texts so"
+    return f"token ids are others there: {pairs}, so that texts end with the highest; {done}"
 
 
 def _in_some_layout(model: Model, to: str | None, about: Mapping[str, Any]) -> tuple[Layout, Written]:

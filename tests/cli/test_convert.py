@@ -57,6 +57,8 @@ def test_in_and_out(call, tmp_path: Path) -> None:
         "direction": "in",
         "parameters": 5 * 4 + 3 * 4 + 12 * 16 + 12 + 4 + 16 + 4 + 16 + 8,
         "left_out": {},
+        "notes": [],
+        "renumbered": {},
     }
     assert {p.name for p in (tmp_path / "ours").iterdir()} == {"config.json", "model.safetensors", "checksums.json"}
     done = call("convert", tmp_path / "ours", tmp_path / "back")

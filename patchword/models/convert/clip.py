@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from patchword.config import (
@@ -22,13 +23,18 @@ from patchword.config import (
     TextTowerConfig,
     UserError,
 )
+from patchword.models.convert.defaults import completed, completed_part
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Written
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import Alone
-from patchword.models.convert.two_towers import TwoTowersLayout
+from patchword.models.convert.two_towers import TwoTowersLayout, tokens_of
 from patchword.models.convert.vit import image_tower, patch_map
 
+_TABLE = "towers.text.embedding.table.weight"
+_EOS = 2
+_OURS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": _EOS}
+"""Tokens that begin, end and fill the texts of our tokenizers."""
 CLIP_BLOCK = {
     "self_attn.q_proj": "self_attn.step.q_proj",
     "self_attn.k_proj": "self_attn.step.k_proj",
@@ -50,14 +56,9 @@ class CLIPLayout(TwoTowersLayout):
 
     def config(self, settings: Settings, weights: Mapping[str, Tensor]) -> ModelConfig:
         """Two towers, two embedding heads, and one that compares them where there is its temperature."""
-        width = settings.number("projection_dim", 512)
-        vision = Settings({**settings.part("vision_config").data, **statistics(settings)}, settings.source)
-        image = image_tower(vision, eps=1e-5, activation="quick_gelu").replace(
-            attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads", 12)),
-            patch_bias=False,
-            entry_norm=True,
-        )
-        text = text_tower(settings.part("text_config"), eps=1e-5, activation="quick_gelu", causal=True)
+        width = completed(settings, "clip").number("projection_dim")
+        image = clip_image(_part(settings, "vision_config", "clip_vision_model"), settings)
+        text = text_tower(_part(settings, "text_config", "clip_text_model"), causal=True)
         heads: dict[str, HeadConfig] = {
             "image": EmbeddingHeadConfig(source="image", out_dim=width, pool=FirstPoolConfig()),
             "text": EmbeddingHeadConfig(source="text", out_dim=width, pool=LastPoolConfig()),
@@ -86,44 +87,71 @@ class CLIPLayout(TwoTowersLayout):
 
     def kept(self, settings: Settings) -> dict[str, Any]:
         """Also the token that ends a text where the file does not say: theirs finds the end by it."""
-        return {"text_config": {"eos_token_id": 49_407} | super().kept(settings)["text_config"]}
+        return tokens_of(_part(settings, "text_config", "clip_text_model"))
 
     def write(
         self, config: ModelConfig, weights: Mapping[str, Tensor], kept: Mapping[str, Any] | None = None
     ) -> Written:
-        """As any, but not without knowing the end of a text."""
-        written = super().write(config, weights, kept)
-        if "eos_token_id" not in written.files["config.json"]["text_config"]:
-            raise UserError(
-                "this model cannot be written in the layout clip: theirs finds the end of a text by its eos_token_id, "
-                "which is known only where the model was read from that layout. Texts of a run end with id 2, and "
-                "theirs takes eos_token_id 2 for the highest id of a text"
-            )
-        return written
+        """As any; where it was not read in this layout, the end of a text changes places with the last entry.
+
+        Texts of ours end with id 2. Theirs takes the first token with `eos_token_id`, but the one with the highest id
+        where that is 2, as all programs before it do. As the highest, both rules find the end.
+
+        Raises:
+            UserError: it cannot be expressed there.
+        """
+        table = weights.get(_TABLE)
+        if kept is not None or table is None:
+            return super().write(config, weights, kept)
+        last = len(table) - 1
+        if last < _EOS:
+            raise UserError(f"this model cannot be written in the layout clip: a vocabulary of {last + 1} has no end")
+        ids = {"text_config": _OURS | {"eos_token_id": last}}
+        written = super().write(config, dict(weights) | {_TABLE: exchanged(table, _EOS, last)}, ids)
+        return written._replace(renumbered={_EOS: last, last: _EOS})
 
 
-def text_tower(settings: Settings, eps: float, activation: str, causal: bool) -> TextTowerConfig:
-    """The text tower that their `text_config` describes."""
-    dim = settings.number("hidden_size", 512)
+def exchanged(table: Tensor, one: int, other: int) -> Tensor:
+    """A table with two rows in each other's place."""
+    order = torch.arange(len(table), device=table.device)
+    order[one], order[other] = other, one
+    return table[order]
+
+
+def _part(settings: Settings, name: str, model_type: str) -> Settings:
+    """One tower's settings: those of OpenAI's files stand in `text_config_dict` and `vision_config_dict`, which win."""
+    older = f"{name}_dict"
+    return completed_part(settings, older if older in settings else name, model_type, "clip")
+
+
+def clip_image(vision: Settings, whole: Settings) -> ImageTowerConfig:
+    """The picture's tower that a complete `vision_config` describes, and the whole file's statistics of pictures."""
+    return image_tower(Settings({**vision.data, **statistics(whole)}, vision.source)).replace(
+        attention=SoftmaxAttentionConfig(num_heads=vision.number("num_attention_heads")),
+        patch_bias=False,
+        entry_norm=True,
+    )
+
+
+def text_tower(settings: Settings, causal: bool) -> TextTowerConfig:
+    """The text tower that their complete `text_config` describes."""
     return TextTowerConfig(
-        dim=dim,
-        depth=settings.number("num_hidden_layers", 12),
-        vocab_size=settings.number("vocab_size", 49_408),
-        max_len=settings.number("max_position_embeddings", 77),
+        dim=settings.number("hidden_size"),
+        depth=settings.number("num_hidden_layers"),
+        vocab_size=settings.number("vocab_size"),
+        max_len=settings.number("max_position_embeddings"),
         position=LearnedPositionConfig(),
-        attention=SoftmaxAttentionConfig(num_heads=settings.number("num_attention_heads", 8), causal=causal),
+        attention=SoftmaxAttentionConfig(num_heads=settings.number("num_attention_heads"), causal=causal),
         ffn=StandardFeedForwardConfig(
-            hidden_dim=settings.number("intermediate_size", 4 * dim),
-            activation=settings.activation("hidden_act", activation),
+            hidden_dim=settings.number("intermediate_size"), activation=settings.activation("hidden_act")
         ),
-        norm=LayerNormConfig(eps=settings.real("layer_norm_eps", eps)),
+        norm=LayerNormConfig(eps=settings.real("layer_norm_eps")),
     )
 
 
 def text_entries(config: ModelConfig) -> Iterator[Entry]:
     """The text tower's key map."""
-    table = "towers.text.embedding.table.weight"
-    yield Entry(("text_model.embeddings.token_embedding.weight",), (table,))
+    yield Entry(("text_model.embeddings.token_embedding.weight",), (_TABLE,))
     yield from tower_entries("text_model", "towers.text", config.towers["text"].depth, "final_layer_norm")
 
 

@@ -29,7 +29,6 @@ from patchword.config import (
 from patchword.models.convert import LAYOUTS, Read, untied
 from patchword.models.convert.settings import Settings
 from patchword.models.create import create_model
-from patchword.models.presets import retrieval
 from patchword.training.convert import convert
 
 PAIRS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
@@ -187,15 +186,7 @@ def test_a_width_that_is_left_out_is_the_default_one() -> None:
     assert "lacks heads.image.pool.ffn.hidden_dim" in refusal("siglip", other)
 
 
-def test_clip_without_the_end_of_a_text_is_refused(tmp_path: Path) -> None:
-    """Texts of a run end with id 2, which theirs takes for the highest id."""
-    model = retrieval.clip(image=64, text=64, out_dim=8, depth=1, patch=8, side=16)
-    with pytest.raises(UserError, match="theirs finds the end of a text by its eos_token_id"):
-        LAYOUTS["clip"].write(model, dict(untied(model.build())))
-    written = LAYOUTS["clip"].write(model, dict(untied(model.build())), {"text_config": {"eos_token_id": 7}})
-    assert written.files["config.json"]["text_config"]["eos_token_id"] == 7
-
-
 def test_clip_of_an_old_file_ends_as_theirs_does() -> None:
     assert found("clip").kept["text_config"]["eos_token_id"] == 35
-    assert LAYOUTS["clip"].kept(Settings({"text_config": {}}, "clip")) == {"text_config": {"eos_token_id": 49_407}}
+    usual = {"pad_token_id": 1, "bos_token_id": 49_406, "eos_token_id": 49_407}
+    assert LAYOUTS["clip"].kept(Settings({"text_config": {}}, "clip")) == {"text_config": usual}
