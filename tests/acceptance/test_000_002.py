@@ -54,3 +54,10 @@ def test_shapes_are_answered(shared: Path, tmp_path: Path) -> None:
     source: dict[str, Any] = {"data.source": str(shared / "data" / "easy_vqa")}
     run = patchword.train("ref/002-vqa", tmp_path / "run", report=False, **(SHAPES | source))
     assert run.metrics["accuracy"] >= 0.80
+
+
+@pytest.mark.slow
+def test_the_best_preset_answers_almost_all(shared: Path, tmp_path: Path) -> None:
+    source: dict[str, Any] = {"data.source": str(shared / "data" / "easy_vqa"), "train.threads": 1}
+    run = patchword.train("vqa-tiny", tmp_path / "run", report=False, **source)
+    assert run.metrics["accuracy"] >= 0.97
