@@ -9,6 +9,8 @@ PARITY = "tests/models/convert/test_parity.py"
 ROUND_TRIP = "tests/models/convert/test_round_trip.py"
 PICKLED = "tests/models/convert/test_pickled.py"
 SHAPES = "tests/models/convert/test_shapes.py"
+CLIP_ENDS = "tests/models/convert/test_clip_ends.py"
+PICTURED_WRITTEN = "tests/models/convert/test_pictured_written.py"
 TWO_TOWERS = "tests/models/convert/test_two_towers.py"
 
 CONVERT_MUTANTS = (
@@ -113,9 +115,44 @@ CONVERT_MUTANTS = (
     Mutant(
         "convert: the end of CLIP's texts forgotten",
         "models/convert/two_towers.py",
-        '_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")',
-        '_TOKENS = ("pad_token_id", "bos_token_id")',
+        'TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")',
+        'TOKENS = ("pad_token_id", "bos_token_id")',
         (TWO_TOWERS,),
+    ),
+    Mutant(
+        "convert: the end of texts of a CLIP of ours stays where it was",
+        "models/convert/clip.py",
+        "order[one], order[other] = other, one",
+        "order[one], order[other] = one, other",
+        (CLIP_ENDS,),
+    ),
+    Mutant(
+        "convert: a renumbered tokenizer ends its texts with the old id",
+        "models/convert/renumbered.py",
+        'moved["ids"] = [ids.get(number, number) for number in part["ids"]]',
+        'moved["ids"] = part["ids"]',
+        (CLIP_ENDS,),
+    ),
+    Mutant(
+        "convert: Gemma's gains written as ours are",
+        "models/convert/quirks.py",
+        "return tuple(t - 1 for t in ours)",
+        "return ours",
+        (PICTURED_WRITTEN,),
+    ),
+    Mutant(
+        "convert: towers in any order written as in theirs",
+        "models/convert/pictured.py",
+        "if tuple(config.towers) != self.towers:",
+        "if set(config.towers) != set(self.towers):",
+        (PICTURED_WRITTEN,),
+    ),
+    Mutant(
+        "convert: a part that a file says nothing of is a default one",
+        "models/convert/defaults.py",
+        "if settings.data.get(name) is None else {}",
+        "if False else {}",
+        ("tests/models/convert/test_defaults.py",),
     ),
     Mutant(
         "convert: the start of a temperature compared",

@@ -26,15 +26,14 @@ from patchword.config import (
 from patchword.models.convert.defaults import completed, completed_part
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Written
+from patchword.models.convert.parts import SPECIALS
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.transforms import Alone
 from patchword.models.convert.two_towers import TwoTowersLayout, tokens_of
 from patchword.models.convert.vit import image_tower, patch_map
 
 _TABLE = "towers.text.embedding.table.weight"
-_EOS = 2
-_OURS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": _EOS}
-"""Tokens that begin, end and fill the texts of our tokenizers."""
+_EOS = SPECIALS["eos_token_id"]
 CLIP_BLOCK = {
     "self_attn.q_proj": "self_attn.step.q_proj",
     "self_attn.k_proj": "self_attn.step.k_proj",
@@ -106,7 +105,7 @@ class CLIPLayout(TwoTowersLayout):
         last = len(table) - 1
         if last < _EOS:
             raise UserError(f"this model cannot be written in the layout clip: a vocabulary of {last + 1} has no end")
-        ids = {"text_config": _OURS | {"eos_token_id": last}}
+        ids = {"text_config": SPECIALS | {"eos_token_id": last}}
         written = super().write(config, dict(weights) | {_TABLE: exchanged(table, _EOS, last)}, ids)
         return written._replace(renumbered={_EOS: last, last: _EOS})
 

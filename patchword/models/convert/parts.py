@@ -18,6 +18,8 @@ from patchword.config import (
 from patchword.models.convert.compare import differences
 from patchword.models.convert.settings import their_activation
 
+SPECIALS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+"""Tokens that fill, begin and end the texts of our tokenizers."""
 _C = TypeVar("_C", bound=Config)
 
 

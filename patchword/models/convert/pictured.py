@@ -21,13 +21,13 @@ from patchword.models.convert.defaults import completed
 from patchword.models.convert.gpt2 import tied_names_of
 from patchword.models.convert.keymap import Entry, linear, linears
 from patchword.models.convert.layout import Layout, Written
-from patchword.models.convert.parts import has_all, part_of, vision_settings
+from patchword.models.convert.parts import SPECIALS, has_all, part_of, vision_settings
 from patchword.models.convert.settings import Settings
+from patchword.models.convert.two_towers import TOKENS
 from patchword.models.convert.vit import patch_map, pictures_file
 
+_ENDS = ("bos_token_id", "eos_token_id")
 VISION, DECODER, IMAGE = "vision_tower", "language_model", "towers.image"
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
-_BOS, _EOS = 1, 2  # of our tokenizers
 
 
 class PicturedLayout(Layout):
@@ -74,7 +74,7 @@ class PicturedLayout(Layout):
         """The id of a picture's tokens, and which tokens begin, end and fill a text."""
         whole, words = completed(settings, self.name), self.words(settings)
         token = whole.data.get("image_token_id", whole.data["image_token_index"])
-        return {"image_token_index": token, "text_config": {name: words.data.get(name) for name in _TOKENS}}
+        return {"image_token_index": token, "text_config": {name: words.data.get(name) for name in TOKENS}}
 
     def settings(self, config: ModelConfig) -> dict[str, dict[str, Any]]:
         """`config.json` and `preprocessor_config.json`.
@@ -94,7 +94,7 @@ class PicturedLayout(Layout):
             raise UserError("trunk is null: theirs has a decoder's blocks")
         own = self.described(image, text, config.trunk)
         words = {"vocab_size": text.vocab_size, "max_position_embeddings": text.max_len}
-        words |= {"tie_word_embeddings": head.tied, "bos_token_id": _BOS, "eos_token_id": _EOS}
+        words |= {"tie_word_embeddings": head.tied, **{name: SPECIALS[name] for name in _ENDS}}
         data: dict[str, Any] = {
             "model_type": self.name,
             "architectures": [self.model],

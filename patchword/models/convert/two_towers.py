@@ -19,7 +19,8 @@ from patchword.models.convert.parts import has_all, part_of, stack_settings, vis
 from patchword.models.convert.settings import Settings
 from patchword.models.convert.vit import pictures_file
 
-_TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
+"""Settings of which tokens fill, begin and end a text."""
 
 
 class TwoTowersLayout(Layout):
@@ -67,4 +68,4 @@ class TwoTowersLayout(Layout):
 
 def tokens_of(text: Settings) -> dict[str, Any]:
     """Which tokens begin, end and fill a text, as `text_config` says."""
-    return {"text_config": {name: text.data[name] for name in _TOKENS if name in text}}
+    return {"text_config": {name: text.data[name] for name in TOKENS if name in text}}
