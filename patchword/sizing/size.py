@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from patchword.sizing.amounts import in_bytes, in_flops
 from patchword.sizing.notebook import as_html
 from patchword.sizing.timing.roofline import StepTime
 from patchword.sizing.tracing.record import PHASES, Record
@@ -24,6 +25,15 @@ class Component(NamedTuple):
     """Bytes that its forward pass keeps for the backward pass, at the peak of all."""
     at_peak: int
     """All bytes that are its own at the peak."""
+
+    def cells(self) -> tuple[str, ...]:
+        """As people read it, by the columns of `HEADER`."""
+        flops = map(in_flops, (self.flops.forward, self.flops.backward, self.flops.vector))
+        numbers = (f"{self.parameters:,}", f"{self.trainable:,}")
+        return self.name, *numbers, *flops, in_bytes(self.activations), in_bytes(self.at_peak)
+
+
+HEADER = ("component", "parameters", "trainable", "forward", "backward", "vector", "activations", "at peak")
 
 
 class Sizing(NamedTuple):
@@ -53,7 +63,12 @@ class Sizing(NamedTuple):
     """How long the step takes here, an interval; None: nobody asked."""
 
     def _repr_html_(self) -> str:
-        return as_html(self)
+        kinds = ", ".join(f"{name} {in_bytes(count)}" for name, count in self.by_category.items())
+        lines = [f"{self.mode}, batch of {self.batch:,}. Peak {in_bytes(self.peak_bytes)} of tensors: {kinds}."]
+        if self.uncounted:
+            names = ", ".join(f"{name} ({count}x)" for name, count in self.uncounted.items())
+            lines.append(f"FLOPs lack operations without a formula: {names}.")
+        return as_html([HEADER, *(part.cells() for part in (*self.components, self.total))], lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `patchword size --json` prints it."""

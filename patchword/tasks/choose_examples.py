@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from patchword.data.base import Split
+from patchword.config import RunConfig
+from patchword.data.base import Record, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.strings import Strings
-from patchword.tasks.asked import asked_name
-from patchword.tasks.labels import UNSEEN
-from patchword.tasks.shown import Reads
-
-if TYPE_CHECKING:
-    from patchword.tasks.choosing import ChoosingTask
+from patchword.tasks.asked import Asked, asked_name
+from patchword.tasks.labels import UNSEEN, Labels
+from patchword.tasks.shown import Reads, Shown
 
 
 class Example(NamedTuple):
@@ -33,13 +31,30 @@ class Example(NamedTuple):
     """The class's number; -1: training has no such class."""
 
 
+class Chooses(Protocol):
+    """What a task tells of itself."""
+
+    config: Any
+    run: RunConfig
+    labels: Labels
+    shown: Shown
+
+    def asked(self, config: Any, record: Record) -> Sequence[Asked]:
+        """What a model is asked about a record."""
+        ...
+
+    def truth(self, asked: Asked) -> str:
+        """The class that is right."""
+        ...
+
+
 class ChooseExamples:
     """What is asked about the records of a split, with the classes that are right; goes to worker processes.
 
     In training, what is of no class that a model can say has no part.
     """
 
-    def __init__(self, split: Split, task: ChoosingTask, train: bool) -> None:
+    def __init__(self, split: Split, task: Chooses, train: bool) -> None:
         self.split, self.train, self.shown = split, train, task.shown
         self.pipeline = ImagePipeline(task.run.data.image, task.run.train.seed)
         records, names, truths, groups, texts = [], [], [], [], []

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from patchword.config import MaskedLanguageTaskConfig, RunConfig
 from patchword.data.base import Split
 from patchword.data.batch import Batch
+from patchword.data.text import Tokenizer
 from patchword.tasks.shown import text_input
-
-if TYPE_CHECKING:
-    from patchword.tasks.masked_language import MaskedLanguageTask
 
 SPECIALS = 4
 """Padding, start, end, and <unk>, which stands for what is hidden: the first ids."""
@@ -32,10 +31,24 @@ class Example(NamedTuple):
     """Places that are predicted."""
 
 
+class Hides(Protocol):
+    """What a task tells of itself."""
+
+    config: MaskedLanguageTaskConfig
+    run: RunConfig
+    text: str
+    """The tower that reads."""
+    tokenizer: Tokenizer
+
+    def pieces(self, text: str) -> Iterator[list[int]]:
+        """Token ids of a text, in pieces that the tower can place."""
+        ...
+
+
 class MaskedTexts:
     """The texts of a split, long ones in pieces; what is hidden is drawn from (seed, epoch, index) alone."""
 
-    def __init__(self, split: Split, task: MaskedLanguageTask, train: bool) -> None:
+    def __init__(self, split: Split, task: Hides, train: bool) -> None:
         self.config, self.seed, self.train = task.config, task.run.train.seed, train
         self.vocab_size, self.pad_id, self.mask_id = len(task.tokenizer), task.tokenizer.pad_id, task.tokenizer.unk_id
         self.text = task.text

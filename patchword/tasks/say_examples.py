@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
 
-from patchword.data.base import Split
+from patchword.config import RunConfig
+from patchword.data.base import Record, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.strings import Strings
+from patchword.data.text import Tokenizer
 from patchword.sequence import TextInput
-from patchword.tasks.shown import Reads, text_input
-
-if TYPE_CHECKING:
-    from patchword.tasks.saying import SayingTask
+from patchword.tasks.shown import Reads, Shown, text_input
 
 
 class Saying(NamedTuple):
@@ -37,6 +36,20 @@ class Example(NamedTuple):
     sayings: list[Saying]
 
 
+class Says(Protocol):
+    """What a task tells of itself."""
+
+    run: RunConfig
+    text: str
+    """The tower of what is said."""
+    tokenizer: Tokenizer
+    shown: Shown
+
+    def sayings(self, record: Record) -> list[Saying]:
+        """Every text of a record."""
+        ...
+
+
 class SayExamples:
     """The samples of a split, each with `together` of its texts at a time; goes to worker processes.
 
@@ -44,7 +57,7 @@ class SayExamples:
     empty ones, which have no part in the loss.
     """
 
-    def __init__(self, split: Split, task: SayingTask, train: bool, together: int) -> None:
+    def __init__(self, split: Split, task: Says, train: bool, together: int) -> None:
         self.split, self.train, self.together, self.shown = split, train, together, task.shown
         self.text, self.pad_id = task.text, task.tokenizer.pad_id
         self.pipeline = ImagePipeline(task.run.data.image, task.run.train.seed)
