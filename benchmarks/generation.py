@@ -10,7 +10,8 @@ from torch import Tensor
 from benchmarks import peers
 from benchmarks.rows import Contest
 from patchword.config import BeamDecodeConfig, DecodeConfig, GreedyDecodeConfig
-from patchword.models.generate import Vocabulary, generate, prepared
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate, prepared
 from patchword.models.model import Model, count_parameters
 
 IMAGE = peers.ImageShape(dim=256, depth=6, heads=4, side=112, patch=16)

@@ -14,7 +14,8 @@ from patchword.config import CaptioningTaskConfig, RunConfig
 from patchword.costs import record_of
 from patchword.data.batch import Batch
 from patchword.models.create import planned_model
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.models.presets import load_config
 from patchword.tasks.captioning import CaptioningTask
 from patchword.training.apply import applied_to_blocks

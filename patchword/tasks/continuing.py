@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from patchword.config import DecodeConfig, SampleDecodeConfig
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.models.model import Model
 
 

@@ -27,7 +27,8 @@ from patchword.data.base import Source, Split
 from patchword.data.batch import Batch
 from patchword.data.text import Tokenizer
 from patchword.data.token_bins import TokenSource
-from patchword.models.generate import Vocabulary, searched
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import searched
 from patchword.models.model import Model
 from patchword.sequence import TextInput, Tokens
 from patchword.tasks.base import Evaluation, LossOutput, Prediction, Query, Task

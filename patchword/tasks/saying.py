@@ -14,7 +14,8 @@ from patchword.config.speaking import said_tower
 from patchword.data.base import Record, Source, Split
 from patchword.data.batch import BadSample, Batch
 from patchword.data.image import BadImage, ImagePipeline
-from patchword.models.generate import Vocabulary, prepared, searched
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import prepared, searched
 from patchword.models.model import Model
 from patchword.sequence import TextInput
 from patchword.tasks.asked import Asked, asked_name

@@ -14,7 +14,8 @@ from patchword.config import ModelConfig, RunConfig, SayingTaskConfig, TextTower
 from patchword.config.speaking import said_tower
 from patchword.data.base import Record, Source
 from patchword.data.batch import Batch
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.models.model import Model
 from patchword.tasks.asked import Asked
 from patchword.tasks.base import Prediction, Query, Task

@@ -9,7 +9,8 @@ import torch
 
 from patchword.config import BeamDecodeConfig, GreedyDecodeConfig, SampleDecodeConfig, UserError
 from patchword.models.create import create_model
-from patchword.models.generate import Vocabulary, generate, narrow
+from patchword.models.decoding import Vocabulary, narrow
+from patchword.models.generate import generate
 from patchword.models.model import Model
 
 SPECIAL = Vocabulary(bos_id=1, eos_id=2, pad_id=0)

@@ -11,7 +11,8 @@ import torch
 from patchword.api import train
 from patchword.config import GreedyDecodeConfig, ImageTowerConfig, RunConfig
 from patchword.models.create import create_model
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.models.presets import PRESETS, preset
 from patchword.nn import Block
 

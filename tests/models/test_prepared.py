@@ -9,7 +9,8 @@ from toy_models import CAPTIONERS, build, image_names, pictures
 
 from patchword.config import BeamDecodeConfig, DecodeConfig, GreedyDecodeConfig
 from patchword.models import generate as generating
-from patchword.models.generate import Vocabulary, generate, prepared
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate, prepared
 from patchword.nn.twin import Twin
 
 SPECIAL = Vocabulary(bos_id=1, eos_id=2, pad_id=0)

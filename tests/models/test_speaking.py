@@ -34,7 +34,8 @@ from patchword.config import (
     TopKAttentionConfig,
     UserError,
 )
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.models.model import Model
 from patchword.sequence import TextInput
 

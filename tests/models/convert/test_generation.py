@@ -7,7 +7,8 @@ from foreign import QUIET, VOCAB, ids, padding, read, silent, theirs
 from parity_encoders import t5_config
 
 from patchword.config import GreedyDecodeConfig
-from patchword.models.generate import Vocabulary, generate
+from patchword.models.decoding import Vocabulary
+from patchword.models.generate import generate
 from patchword.sequence import TextInput
 
 
