@@ -12,6 +12,7 @@ import torch
 from patchword.config import RunConfig, UserError, override, unknown
 from patchword.data.base import Source
 from patchword.data.batch import BadSample
+from patchword.data.embedded import fitting
 from patchword.data.image import BadImage, ImagePipeline
 from patchword.data.sources import open_source
 from patchword.models.create import create_model, planned_model
@@ -127,6 +128,7 @@ class Trained:
                 )
         run = override(run, overrides, f"{folder} with overrides") if overrides else run
         self.run: RunConfig = run
+        self._overrides = dict(overrides or {})
         kind: type[Task] = type(run.task).implementation
         self.task = kind.load(run, task_folder)
         self.model: Model = self.task.model_config().build()
@@ -138,7 +140,8 @@ class Trained:
         config = self.run.data
         if data is not None and data != config.source:
             fresh = {"table": None, "images": None, "splits.lists": {}}  # they named parts of the run's own source
-            config = override(config, {"source": data, **fresh})
+            config = fitting(override(config, {"source": data, **fresh}))
+            config = override(self.run.replace(data=config), self._overrides).data.replace(source=data)
         return open_source(config, self.run.task.fields)
 
     def evaluate(self, data: str | None = None, split: str | None = None, limit: int | None = None) -> Measured:

@@ -23,6 +23,14 @@ _WHY = {
 """What files alone can be told, and why."""
 
 
+def fitting(config: DataConfig) -> DataConfig:
+    """The same; of an embedded source, without what was told of other data and could mean nothing for it."""
+    if config.source not in EMBEDDED:
+        return config
+    plain, others = DataConfig(), [name for name in EMBEDDED if name != config.source]
+    return config.replace(**{name: getattr(plain, name) for name in (*_WHY, *others)})
+
+
 def open_embedded(config: DataConfig, fields: Fields) -> NotedSource:
     """Pictures of scenes, or numbers.
 

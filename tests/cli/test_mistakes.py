@@ -121,9 +121,8 @@ def test_a_run_folder_that_is_taken(call, trained: Path) -> None:
     def held() -> dict[Path, bytes]:
         return {p: p.read_bytes() for p in trained.rglob("*") if p.is_file() and p.name != ".lock"}
 
-    before = held()
-    refused(call("train", "captioner-tiny", *toy(), "--out", trained), "--resume", "--out")
-    data = trained.parent / "photos"
+    before, data = held(), trained.parent / "photos"
+    refused(call("train", "captioner-tiny", *toy(f"data.source={data}"), "--out", trained), "--resume", "--out")
     other = ["model.trunk.depth=2", f"data.source={data}"]
     refused(call("train", "captioner-tiny", *toy(*other), "--out", trained, "--resume"), "model.trunk.depth")
     assert held() == before

@@ -58,6 +58,8 @@ def test_train_and_evaluate(call, translated: Path, tmp_path: Path) -> None:
     assert set(out["metrics"]) >= {"bleu", "bleu_lowercase", "chrf", "cer", "wer", "exact_match", "perplexity"}
     numbers = call("evaluate", translated, "digits", "--limit", "3", "--json")  # named columns are those of files
     assert numbers.code == 0, numbers.err
+    refused = call("evaluate", translated, "digits", "--set", "data.columns.source=en")
+    assert (refused.code, refused.err.count("data.columns.source=en: the embedded data set has no columns")) == (2, 1)
 
 
 def test_predict_texts(call, translated: Path) -> None:
