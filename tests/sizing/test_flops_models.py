@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -36,6 +36,7 @@ from patchword.config import (
     LinearAttentionConfig,
     LowRankFusionConfig,
     ModelConfig,
+    MuonConfig,
     PrefixFusionConfig,
     ReLU2Config,
     RereadFusionConfig,
@@ -165,6 +166,14 @@ PRESETS = [
 ]
 
 
+def directions(run: RunConfig) -> int:
+    """FLOPs of Muon's polynomials: products of Gram matrices [n, n], and of these with each matrix [n, m]."""
+    every, times = run.model.build(), cast(MuonConfig, run.train.optimizer).iterations
+    shapes = [p.shape for name, p in every.named_parameters() if ".blocks." in name and p.ndim == 2]
+    square = 1 + (times - 1) * 4  # g g; then f p, f g f and another g g
+    return sum(2 * min(s) * min(s) * (2 * max(s) + square * min(s)) for s in shapes)
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset: str) -> None:
     """A whole training step, on tensors without contents; no deeper than two blocks."""
@@ -178,6 +187,8 @@ def test_presets(preset: str) -> None:
     expected = model(run.model, batch, text.max_len, texts)
     del expected["text head"]  # its scores are the loss's, which never holds all of them
     expected["loss"] = linear(batch * texts * text.max_len, trunk.dim, 300)
+    if isinstance(run.train.optimizer, MuonConfig):
+        expected["optimizer"] = Cost(0, 0, directions(run))
     parts = {part.name: Cost(part.flops.forward, part.flops.backward, part.flops.hardware) for part in found.components}
     assert {name: cost for name, cost in parts.items() if any(cost)} == expected
     assert found.uncounted == {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from patchword.sizing.tracing.kinds import Kinds, kinds_of
-from patchword.sizing.tracing.record import BACKWARD, FORWARD, Record
+from patchword.sizing.tracing.record import BACKWARD, FORWARD, OPTIMIZER, Op, Record
 
 Name = Callable[[str], str]
 """A module's path to the component that it is of."""
@@ -83,7 +83,8 @@ def _moments(record: Record, name: Name, parts: Sequence[Sequence[str]]) -> dict
     there = Counter[tuple[str, str]]()
     changes: list[list[tuple[tuple[str, str], int]]] = [[] for _ in range(len(record.ops) + 1)]
     for block in record.blocks:
-        key = (record.category(block), name(block.module))
+        born = record.ops[block.born] if block.born >= 0 else None
+        key = (record.category(block), _part(born, block.module, name))
         changes[max(block.born, 0)].append((key, block.size))
         if block.died is not None:
             changes[block.died].append((key, -block.size))
@@ -95,12 +96,17 @@ def _moments(record: Record, name: Name, parts: Sequence[Sequence[str]]) -> dict
     return {key: Moment(record.ops[at].phase, live[at], wanted[at]) for key, at in highest.items()}
 
 
+def _part(op: Op | None, module: str, name: Name) -> str:
+    """The component of an operation, or of a block that it made; what no module does in an optimizer's step is its."""
+    return OPTIMIZER if op is not None and op.phase == OPTIMIZER and not module else name(module)
+
+
 def _flops(record: Record, name: Name) -> dict[str, Flops]:
     found: dict[str, Flops] = {}
     for op in record.ops:
         model, hardware, vector = op.work[:3]
         if model or hardware or vector:
-            part = name(op.module)
+            part = _part(op, op.module, name)
             forward, backward = (0 if op.again or op.phase != phase else model for phase in (FORWARD, BACKWARD))
             added = (forward, backward, hardware, hardware if op.again else 0, vector)
             found[part] = Flops(*(a + b for a, b in zip(found.get(part, Flops()), added, strict=True)))
