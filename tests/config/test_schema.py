@@ -92,7 +92,7 @@ def _objects(data: Any) -> list[dict[str, Any]]:
 def test_whole_configurations_are_accepted(name: str) -> None:
     rng = random.Random(name)
     assert accepts(SCHEMA, preset(name).to_dict())
-    for _ in range(20):
+    for _ in range(10):
         assert accepts(SCHEMA, random_configs.mutated(preset(name), rng, 0.3).to_dict())
 
 
@@ -168,13 +168,13 @@ def _loads(data: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("name", PRESETS)
 def test_what_the_loader_accepts_over_a_preset_is_accepted(name: str) -> None:
     rng, loaded = random.Random(name), 0
-    for _ in range(60):
+    for _ in range(25):
         other = random_configs.mutated(preset(rng.choice([*PRESETS])), rng, 0.2).to_dict()
         data = {"preset": name} | _thinned(other, rng)
         if _loads(data):
             loaded += 1
             assert accepts(SCHEMA, data), data
-    assert loaded > 5
+    assert loaded > 1
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def obeys(combination: Combination) -> None:
                 raise AssertionError(f"{law.name} does not hold for {case.name}: {error}") from error
 
 
-@pytest.mark.parametrize("combination", [c for k in SMALL for c in spread(k, 17)], ids=lambda c: c.name)
+@pytest.mark.parametrize("combination", [c for k in SMALL for c in spread(k, 31)], ids=lambda c: c.name)
 def test_a_sample_obeys_every_law(combination: Combination) -> None:
     obeys(combination)
 
