@@ -2,13 +2,9 @@
 
 from patchword.config.attention import (
     AttentionConfig,
-    BlockPatternConfig,
     DifferentialAttentionConfig,
-    FixedPatternConfig,
     LinearAttentionConfig,
     LinformerAttentionConfig,
-    LocalPatternConfig,
-    PatternConfig,
     PerformerAttentionConfig,
     PerModalityProjectionConfig,
     ProjectionConfig,
@@ -16,7 +12,6 @@ from patchword.config.attention import (
     SharedProjectionConfig,
     SoftmaxAttentionConfig,
     SparseAttentionConfig,
-    StridedPatternConfig,
     TopKAttentionConfig,
 )
 from patchword.config.contrast import (
@@ -119,6 +114,13 @@ from patchword.config.parts import (
     TorchInitConfig,
     TruncatedNormalInitConfig,
     XavierInitConfig,
+)
+from patchword.config.patterns import (
+    BlockPatternConfig,
+    FixedPatternConfig,
+    LocalPatternConfig,
+    PatternConfig,
+    StridedPatternConfig,
 )
 from patchword.config.pooling import (
     AttentionPoolConfig,
