@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import posixpath
 import re
 import zlib
@@ -91,9 +92,9 @@ def _read(archive: Archive, name: str, axes: int) -> np.ndarray:
         raise UserError(f"{place}: should hold bytes (type 8) along {axes} axes, not type {data[2]} along {data[3]}")
     if len(data) < start:
         raise UserError(f"{place}: cut short in its header, at byte {len(data)}")
-    shape = np.frombuffer(data, dtype=">u4", count=axes, offset=4).astype(np.int64)
-    if len(data) - start != shape.prod():
-        raise UserError(
-            f"{place}: its header says {' x '.join(map(str, shape.tolist()))} bytes, {len(data) - start} follow"
-        )
+    shape = np.frombuffer(data, dtype=">u4", count=axes, offset=4).tolist()
+    if len(data) - start != math.prod(shape):
+        raise UserError(f"{place}: its header says {' x '.join(map(str, shape))} bytes, {len(data) - start} follow")
+    if shape[0] and not all(shape):
+        raise UserError(f"{place}: its header says {' x '.join(map(str, shape))} bytes: pictures without pixels")
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)

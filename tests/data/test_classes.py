@@ -214,6 +214,11 @@ def test_idx_files(tmp_path: Path) -> None:
         ({f"{IMAGES}.gz": gzip.compress(idx(PIXELS))[:-9], LABELS: idx(DIGITS)}, "damaged or cut short"),
         ({IMAGES: idx(PIXELS), f"{IMAGES}.gz": b"", LABELS: idx(DIGITS)}, "are the same images"),
         ({IMAGES: idx(PIXELS[:0]), LABELS: idx(DIGITS[:0])}, "the data set is empty"),
+        ({IMAGES: idx(PIXELS[:, :0]), LABELS: idx(DIGITS)}, "5 x 0 x 6 bytes: pictures without pixels"),
+        (
+            {IMAGES: idx(PIXELS[:0])[:4] + struct.pack(">3I", 2**31, 2**31, 4), LABELS: idx(DIGITS)},
+            "x 4 bytes, 0 follow",
+        ),
     ],
 )
 def test_what_is_wrong_with_idx_files(files: dict[str, bytes], said: str, tmp_path: Path) -> None:
