@@ -38,6 +38,9 @@ def where(table: Table, number: int) -> str:
     return f"{table.name}, {table.unit} {number}"
 
 
+_LONGEST_CELL = 2**31 - 1  # the csv module's own limit of 131,072 would refuse a long text as one with broken quotes
+
+
 class DelimitedTable:
     """Cells between commas or tabs (RFC 4180): a cell with the delimiter, a quote or a line break is quoted."""
 
@@ -71,6 +74,7 @@ class DelimitedTable:
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         lines = csv.reader(io.StringIO(self._text, newline=""), delimiter=self._delimiter, strict=True)
+        csv.field_size_limit(_LONGEST_CELL)
         while True:
             start = lines.line_num + 1  # where the row begins: a quote that is never closed ends far below
             try:
@@ -89,17 +93,36 @@ _DELIMITERS = {",": "comma", "\t": "tab"}
 
 
 class ObjectsTable:
-    """Rows that are mappings already, each with its number."""
+    """Rows that are mappings already, each with its number.
+
+    Of a cell with named parts (`translation: {en, fr}`), each part is a column, too: `translation.en`.
+    """
 
     def __init__(self, name: str, unit: str, objects: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
         self.name, self.unit = name, unit
         self._objects = objects
-        self.columns = tuple(dict.fromkeys(key for _, item in objects for key in item))
+        whole = dict.fromkeys(key for _, item in objects for key in item)
+        inner = {
+            f"{key}.{part}": (key, part)
+            for _, item in objects
+            for key, cell in item.items()
+            if isinstance(cell, dict)
+            for part in cell
+        }
+        self._inner = {name: place for name, place in inner.items() if name not in whole}
+        self.columns = (*whole, *self._inner)
 
     def rows(self, wanted: Sequence[str]) -> Iterator[Row]:
         """Each object's values."""
         for number, item in self._objects:
-            yield Row(number, tuple(map(item.get, wanted)))
+            yield Row(number, tuple(self._cell(item, name) for name in wanted))
+
+    def _cell(self, item: Mapping[str, Any], name: str) -> Any:
+        if name not in self._inner:
+            return item.get(name)
+        key, part = self._inner[name]
+        cell = item.get(key)
+        return cell.get(part) if isinstance(cell, dict) else None
 
 
 def _read_csv(name: str, data: bytes) -> Table:

@@ -74,6 +74,23 @@ def test_every_format_gives_the_rows_that_were_written(name: str, count: int):
     assert numbers == sorted(set(numbers))
 
 
+def test_a_long_cell_is_no_broken_quote():
+    text = "word " * 40_000
+    table = read_table("t.csv", f"image,text\na.jpg,{text}\n".encode())
+    assert [row.cells for row in table.rows(["text"])] == [(text,)]
+    with pytest.raises(UserError, match=r"t\.csv, line 2: broken quotes"):
+        list(read_table("t.csv", f'image,text\na.jpg,"{text}\n'.encode()).rows(["text"]))
+
+
+def test_named_parts_of_a_cell_are_columns():
+    rows = [{"id": 1, "said": {"en": "one", "fr": "un"}}, {"id": 2, "said": None}, {"id": 3, "said": {"en": "three"}}]
+    table = read_table("t.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    assert table.columns == ("id", "said", "said.en", "said.fr")
+    assert [row.cells for row in table.rows(["said.fr", "said.en"])] == [("un", "one"), (None, None), (None, "three")]
+    [row] = read_table("t.json", b'[{"a.b": "its own", "a": {"b": "a part"}}]').rows(["a.b"])
+    assert row.cells == ("its own",)
+
+
 def test_lines_are_those_of_the_file():
     table = read_table("t.csv", b'image,caption\n\na.jpg,one\nb.jpg,"two\n\nlines"\r\nc.jpg,three\n')
     assert [(row.number, row.cells[0]) for row in table.rows(["image"])] == [(3, "a.jpg"), (4, "b.jpg"), (7, "c.jpg")]
