@@ -36,13 +36,23 @@ def with_annotations(tables: Sequence[Named]) -> list[Named]:
     return made
 
 
+def without_annotations(names: Sequence[str]) -> list[str]:
+    """Names of tables, without those that are called the annotations of another one."""
+    questions = {_key(name, "questions") for name in names if _called(name, "questions")}
+    return [n for n in names if not (_called(n, "annotations") and _key(n, "annotations") in questions)]
+
+
 def _stem(name: str) -> str:
     return posixpath.splitext(name)[0]
 
 
 def _is(table: Table, what: str) -> bool:
     whose = "question_id" in table.columns and ("question" in table.columns) == (what == "questions")
-    return whose and _stem(table.name).lower().endswith(what)
+    return whose and _called(table.name, what)
+
+
+def _called(name: str, what: str) -> bool:
+    return _stem(name).lower().endswith(what)
 
 
 def _key(name: str, what: str) -> str:

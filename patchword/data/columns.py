@@ -28,10 +28,10 @@ class TextColumn(NamedTuple):
 
 
 def _answer(cell: Any) -> str | None:
-    """An answer is a text; VQA's own files keep {answer, answer_id, answer_confidence}."""
+    """An answer is a text or a whole number; VQA's own files keep {answer, answer_id, answer_confidence}."""
     if isinstance(cell, dict):
         cell = cell.get("answer")
-    return cell if isinstance(cell, str) else None
+    return None if isinstance(cell, bool) or not isinstance(cell, str | int) else str(cell)
 
 
 def _label(cell: Any) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from patchword.config import DataConfig, Fields, UserError, nearest
 from patchword.data.allot import FLICKR_TABLES, Origin, inside, read_text_file
+from patchword.data.annotations import without_annotations
 from patchword.data.archives import Archive, Folder, open_archive
 from patchword.data.assemble import Named, finished, from_named, from_tables
 from patchword.data.class_folders import gather_classes
@@ -84,7 +85,7 @@ def _tables(config: DataConfig, archive: Archive) -> list[str]:
     flickr = [name for known in FLICKR_TABLES for name in tables if posixpath.basename(name) == known]
     if flickr and len(flickr) == len(tables):  # the same captions twice
         return flickr[:1]
-    if len(tables) > 1 and not _say_splits(tables):
+    if len(without_annotations(tables)) > 1 and not _say_splits(tables):
         raise UserError(_ambiguous(archive.label, "tables", tables, "table"))
     return tables
 

@@ -39,14 +39,15 @@ def said_split(name: str) -> str | None:
     return split if split in ("train", "val", "test") else None
 
 
-_DATED = re.compile(r"(?:.*_)?(train|val|test)(?:-dev)?(?:19|20)\d\d(?:_.*)?")
+_AMID = re.compile(r"(?:.*_)?(train|val|test)(?:-dev)?(?:(?:19|20)\d\d(?:_.*)?|_(?:questions|annotations))")
 
 
 def split_of_path(path: str) -> str | None:
-    """The split that a file's name says, also with a year (`mscoco_val2014_questions.json`), else its folder's name."""
+    """The split that a file's name says, also with a year (`mscoco_val2014_questions.json`) or before what is in it
+    (`val_questions.json`), else its folder's name."""
     name = posixpath.basename(path)
-    dated = _DATED.fullmatch(name.lower().split(".", 1)[0])
-    said = dated[1] if dated else said_split(name)
+    amid = _AMID.fullmatch(name.lower().split(".", 1)[0])
+    said = amid[1] if amid else said_split(name)
     return said or said_split(posixpath.basename(posixpath.dirname(path)))
 
 

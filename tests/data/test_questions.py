@@ -122,6 +122,27 @@ def test_vqa_own_files(tmp_path: Path) -> None:
     assert list(texts(source, "val")) == ["42"]
 
 
+def test_questions_and_annotations_under_plain_names(tmp_path: Path) -> None:
+    """One pair is one table, whatever stands before both names; and that may say a split."""
+    for name, stems in {"a": [""], "b": ["mine_"], "c": ["train_", "val_"]}.items():
+        for i, stem in enumerate(stems):
+            questions, annotations, _ = vqa("train2014", [9 - i], ["net"]).values()
+            pair = {f"{stem}questions.json": questions, f"{stem}annotations.json": annotations}
+            write(tmp_path / name, {**pair, f"{9 - i}.png": png()})
+        assert texts(opened(tmp_path / name, splits=ALL))["9"]["answer"] == ("net",)
+    assert list(texts(opened(tmp_path / "c"), "val")) == ["8"]
+    write(tmp_path / "a", {"more.csv": b"image,question,answer\n9.png,what?,net\n"})
+    assert "3 tables: annotations.json, more.csv, questions.json" in refusal(tmp_path / "a")
+
+
+def test_an_answer_may_be_a_number(tmp_path: Path) -> None:
+    rows = [{"image": "9.png", "question": "how many?", "answer": answer} for answer in (3, "three", [3, 4])]
+    write(tmp_path, {"t.json": json.dumps(rows).encode(), "9.png": png()})
+    assert texts(opened(tmp_path, splits=ALL))["9.png"]["answer"] == ("3", "three", "3", "4")
+    (tmp_path / "t.json").write_text('[{"image": "9.png", "question": "is it?", "answer": true}]')
+    assert "t.json, entry 1: column 'answer' should be an answer" in refusal(tmp_path)
+
+
 def test_questions_and_annotations_in_one_file(tmp_path: Path) -> None:
     files = vqa("train2014", [9], ["net"])
     both: dict[str, Any] = {}
@@ -196,8 +217,8 @@ def test_texts_that_do_not_go_in_pairs(tmp_path: Path) -> None:
     row = {"image": "a.png", "question": ["what?", "where?"], "answers": ["1", "2", "3"]}
     write(tmp_path, {"t.jsonl": json.dumps(row).encode(), "a.png": png()})
     assert "t.jsonl, line 1: 2 questions, but 3 answers" in refusal(tmp_path)
-    write(tmp_path, {"t.jsonl": json.dumps(row | {"answers": [3]}).encode()})
-    assert "column 'answers' should be an answer or a list of them, got 3" in refusal(tmp_path)
+    write(tmp_path, {"t.jsonl": json.dumps(row | {"answers": [3.5]}).encode()})
+    assert "column 'answers' should be an answer or a list of them, got 3.5" in refusal(tmp_path)
 
 
 def test_a_column_that_one_table_lacks(tmp_path: Path) -> None:
