@@ -1,4 +1,4 @@
-"""Metrics of classes, against hand-worked examples and plain loops."""
+"""Metrics of classes, against hand-worked examples, plain loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, top_k_accuracy_score
 
 from patchword.tasks.metrics import accuracy, calibration_error, confusion_of, top_accuracy
 
@@ -60,6 +61,20 @@ def test_calibration_error_is_that_of_the_paper(seed: int) -> None:
 def test_no_samples() -> None:
     scores, truth = np.zeros((0, 3)), np.zeros(0, dtype=np.int64)
     assert accuracy(scores, truth) == top_accuracy(scores, truth, 2) == calibration_error(scores, truth) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_they_are_those_of_scikit_learn(seed: int) -> None:
+    scores, _ = random_scores(seed, 80, 6)
+    truth = np.random.default_rng(seed + 9).integers(0, 6, 80)
+    said = scores.argmax(1)
+    assert accuracy(scores, truth) == pytest.approx(accuracy_score(truth, said))
+    for k in (2, 3, 5):
+        assert top_accuracy(scores, truth, k) == pytest.approx(top_k_accuracy_score(truth, scores, k=k))
+    names = list("abcdef")
+    found = confusion_of([names[i] for i in said], [names[i] for i in truth], names)
+    assert found.truths == tuple(names)
+    assert found.counts.tolist() == confusion_matrix(truth, said, labels=range(6)).tolist()
 
 
 def test_confusion_by_hand() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.stats import rankdata
 from torch import Tensor
 
 from patchword.tasks.metrics import retrieval
@@ -42,6 +43,18 @@ def test_ranks_are_those_of_sorting(levels: int) -> None:
     right = torch.randint(0, 12, (30, 60), generator=draw) == 0
     right[:, 7] = True
     assert ranks_of(scores, right).tolist() == plain(scores, right)
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_ranks_of_one_right_candidate_are_those_of_scipy(levels: int) -> None:
+    """Its largest of tied ranks."""
+    scores = torch.randint(0, levels, (30, 30), generator=torch.Generator().manual_seed(levels)).double()
+    found = ranks_of(scores, torch.eye(30, dtype=torch.bool)).numpy()
+    want = rankdata(-scores.numpy(), method="max", axis=1).diagonal()
+    assert found.tolist() == want.tolist()
+    ours = recalls(found)
+    assert ours["median_rank"] == np.median(want)
+    assert ours["mean_rank"] == np.mean(want)
 
 
 def test_ties_and_what_is_no_number_count_against() -> None:
