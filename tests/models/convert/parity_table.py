@@ -21,6 +21,31 @@ MOST = 1e-5
 """Largest difference allowed; of gradients ten times that, relative to the largest."""
 
 
+_PRESETS = {
+    "gpt2": "gpt-small",
+    "llama": "decoder-small",
+    "vit": "vit-base",
+    "bert": "bert-small",
+    "clip": "clip-base",
+    "t5": "t5-small",
+    "s001_m1_hkproj": "ref/001-m1",
+    "s001_m2_article": "ref/001-m2",
+    "s001_m3_samlynnevans": "ref/001-m3",
+    "s001_m4_bigram": "ref/001-bigram",
+    "s001_m4_ngvideo_gpt": "ref/001-m4-video",
+    "s001_m5_nn_transformer_postnorm": "ref/001-m5",
+    "s001_m6_ajhalthor": "ref/001-m6",
+    "s001_m7_wikitext2": "ref/001-m7",
+    "s001_m8_colab_gpt": "ref/001-m8",
+    "s001_nanogpt_bias0": "ref/001-nanogpt-cpu",
+    "s001_nanogpt_bias1": "ref/001-nanogpt",
+    "s002_fixed_rgb": "ref/002-vqa",
+    "s004_hf_vit": "ref/004-vit-base",
+    "s004_vit_linformer_0263": "ref/004-vit-linformer",
+}
+"""The preset of what is compared, by the library's layout or the fixture's name."""
+
+
 class Case(NamedTuple):
     """One comparison."""
 
@@ -29,6 +54,11 @@ class Case(NamedTuple):
     measure: Callable[[Path], dict[str, float]]
     library: bool
     """Whether the reference is Hugging Face's library, else a fixture."""
+
+    @property
+    def preset(self) -> str:
+        """The preset that is such a model; empty: what is compared has settings that none has."""
+        return _PRESETS.get(self.layout if self.library else self.reference.split(",")[0], "")
 
 
 def _cases() -> dict[str, Case]:
@@ -59,14 +89,16 @@ def rounded(value: float) -> str:
 def row(case: Case, found: dict[str, float]) -> str:
     """One line of the page."""
     cells = ", ".join(f"{what} {rounded(value)}" for what, value in found.items())
-    return f"| {case.reference} | {case.layout} | {cells} |"
+    preset = f"`{case.preset}`" if case.preset else ""
+    return f"| {preset} | {case.reference} | {case.layout} | {cells} |"
 
 
 HEAD = """# How far we are from other programs
 
 Written by `python tests/models/convert/parity_table.py`; the tests measure the same again. Each line is a model of the
 other program with random weights, read through a key map of `patchword/models/convert`, and the largest difference of
-what both say of the same input. Allowed: 1e-05; gradients 1e-04, relative to the largest of each.
+what both say of the same input. Allowed: 1e-05; gradients 1e-04, relative to the largest of each. *Preset*: the one of
+that architecture, at its own size.
 
 ## Hugging Face's transformers, float64
 
@@ -74,17 +106,19 @@ Texts of three rows without padding, padded left and padded right; places among 
 compared. *Step by step*: a prompt and then one token after another through our caches (growing and static), beside
 their pass over the whole. Its RMSNorm and rotary angles compute in float32 even in a float64 model: 1e-06 is that.
 
-| reference | layout | largest differences |
-| --- | --- | --- |
+| preset | reference | layout | largest differences |
+| --- | --- | --- | --- |
 """
 FIXED = """
 ## Reference fixtures, float32
 
 Published programs' own numbers (`reference/fixtures` beside the repository). Gradients come out under their names: the
-key map is a function that gradients pass through. What an original computes at padding is not compared.
+key map is a function that gradients pass through. What an original computes at padding is not compared. Fixtures of
+parts (those of system 003 for `ref/003-base`, Linformer's attention, what is right in system 000 for `ref/000`) are
+compared part by part within the same 1e-05: [the tests](acceptance.md).
 
-| fixture | layout | largest differences |
-| --- | --- | --- |
+| preset | fixture | layout | largest differences |
+| --- | --- | --- | --- |
 """
 
 
