@@ -19,6 +19,8 @@ MEMORY = 8 * 2**30
 """Bytes of address space that a child may have beside three times the file: torch itself takes some."""
 SECONDS = 600
 """How long it may take."""
+_SAYING = ("MemoryError", "OSError", "OverflowError", "RuntimeError", "TypeError")
+"""Exceptions that tell what is wrong; others (KeyError: 1785425525) tell of the inside of a reader."""
 
 
 def read_pickled(path: Path, memory: int | None = None, seconds: float = SECONDS) -> tuple[Weights, dict[str, Any]]:
@@ -53,4 +55,5 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     last = lines[-1]
     if "weights" in last.lower() or "Unpickl" in last:
         return f"it is damaged, or holds more than tensors and plain data, which could run code ({last.split(':')[0]})"
-    return last
+    kind, _, said = last.partition(": ")
+    return last if kind in _SAYING and said else f"it is damaged, or was not written by torch.save ({kind.rstrip(':')})"

@@ -49,6 +49,12 @@ def test_damaged_and_strange_files(tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"not a pickle")
     with pytest.raises(UserError, match=r"bad\.pt: cannot be read"):
         read_pickled(tmp_path / "bad.pt")
+    for name, data in {"junk.pt": b"junk" * 100, "empty.pt": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(
+            UserError, match=rf"{name}: cannot be read: it is damaged, or was not written by torch\.save"
+        ):
+            read_pickled(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(UserError, match="holds list, not named tensors"):
         read_pickled(tmp_path / "list.pt")
