@@ -1,6 +1,6 @@
 """What all ranks have of something: a loss over pairs sees the pairs of the whole batch, metrics the whole split.
 
-The only place beside `training.parallel` that knows of ranks.
+The only place that knows of ranks.
 """
 
 from __future__ import annotations
