@@ -58,6 +58,6 @@ def test_shapes_are_answered(shared: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_best_preset_answers_almost_all(shared: Path, tmp_path: Path) -> None:
-    source: dict[str, Any] = {"data.source": str(shared / "data" / "easy_vqa"), "train.threads": 1}
+    source: dict[str, Any] = {"data.source": str(shared / "data" / "easy_vqa"), "train.threads": 1, "train.steps": 1500}
     run = patchword.train("vqa-tiny", tmp_path / "run", report=False, **source)
     assert run.metrics["accuracy"] >= 0.97
