@@ -22,7 +22,7 @@ def shakespeare(shared: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "steps", "most"),
-    [("ref/001-bigram", 3000, 2.50), ("ref/001-m8", 1000, 2.16), ("ref/001-nanogpt-cpu", 1000, 2.10)],
+    [("ref/001-bigram", 3000, 2.50), ("ref/001-m8", 1000, 2.16), ("ref/001-nanogpt-cpu", 2000, 1.93)],
 )
 def test_characters_of_plays(preset: str, steps: int, most: float, shared: Path, tmp_path: Path) -> None:
     settings = ALONE | {"data.source": str(shakespeare(shared)), "train.steps": steps, "train.eval_every": None}
