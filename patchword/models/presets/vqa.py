@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from patchword.config import (
-    AlteredMatchingConfig,
     AttentionPoolConfig,
     AugmentConfig,
     BatchConfig,
@@ -116,7 +115,7 @@ def small_joint() -> RunConfig:
 
 
 def matcher_tiny() -> RunConfig:
-    """Whether a caption tells the truth about a scene, when half of them are wrong in one thing (cross-attention)."""
+    """Whether a caption is of this scene or of another one (cross-attention fusion)."""
     run = tiny()
     image = run.model.towers["image"]
     assert isinstance(image, ImageTowerConfig)
@@ -124,7 +123,7 @@ def matcher_tiny() -> RunConfig:
         name="matcher-tiny",
         task=ClassificationTaskConfig(caption="caption"),
         model=_model(image, CrossFusionConfig(reader="caption"), depth=3, max_len=64, reads="caption"),
-        data=run.data.replace(matching=AlteredMatchingConfig()),
+        data=run.data.replace(matching=SwappedMatchingConfig()),  # those wrong in one thing teach nothing at first
     )
 
 
