@@ -174,10 +174,10 @@ def directions(run: RunConfig) -> int:
     return sum(2 * min(s) * min(s) * (2 * max(s) + square * min(s)) for s in shapes)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_presets(preset: str) -> None:
+@pytest.mark.parametrize(("preset", "optimizer"), [*((name, "adamw") for name in PRESETS), ("captioner-tiny", "muon")])
+def test_presets(preset: str, optimizer: str) -> None:
     """A whole training step, on tensors without contents; no deeper than two blocks."""
-    batch, run = 3, load_config(preset, {"model.text.vocab_size": 300})
+    batch, run = 3, load_config(preset, {"model.text.vocab_size": 300, "train.optimizer.kind": optimizer})
     shallow = {f"model.{name}.depth": 2 for name in ("image", "trunk") if _depth(run, name) > 2}
     run = load_config(run, shallow)
     found = patchword.size(run, batch=batch)

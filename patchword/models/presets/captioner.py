@@ -17,7 +17,6 @@ from patchword.config import (
     LanguageHeadConfig,
     LearnedPositionConfig,
     ModelConfig,
-    MuonConfig,
     NoPositionConfig,
     NormalInitConfig,
     OptimizerConfig,
@@ -89,7 +88,7 @@ def tiny() -> RunConfig:
         task=CaptioningTaskConfig(decode=GreedyDecodeConfig(max_len=48)),
         model=_model(image, depth=3, max_len=48, init=XavierInitConfig(), embed_std=0.05),
         data=DataConfig(tokenizer=WordsTokenizerConfig(vocab_size=512, min_frequency=1)),
-        train=TrainConfig(steps=1600, optimizer=MuonConfig(lr=2e-3), save_every=300),
+        train=TrainConfig(steps=2000, optimizer=OptimizerConfig(lr=2e-3), save_every=300),
     )
 
 
